@@ -1,0 +1,1 @@
+//! Two clouds on loopback.

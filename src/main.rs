@@ -1,0 +1,3 @@
+//! The `dragon` command.
+
+fn main() {}

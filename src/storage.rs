@@ -1,0 +1,312 @@
+//! The storage abstraction: one contract, kept by every backend and every layer.
+//!
+//! # Contract
+//! - A [`Storage`] is one bucket (or one local root) reached with one set of credentials. Keys are bytes ([`Key`]) that nothing
+//!   normalises; a backend that cannot hold a key refuses it with [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid), naming it. Nothing is renamed.
+//! - A method makes one attempt. It classifies what went wrong ([`crate::error::Error::retry`]); waiting is the business of one
+//!   layer, [`retry`]. Every method is safe to drop at any await: a dropped write either happened whole or not at all.
+//! - An error is never an absence. Only [`ErrorKind::NotFound`](crate::error::ErrorKind::NotFound) says that an object is not there.
+//! - A listing yields pages in ascending byte order. `Err` is final and means "the rest is unknown"; the end of the stream
+//!   without an error means "that was all".
+//! - A body stream yields exactly the promised bytes or an error. A backend never passes off a whole object as a range.
+//! - What a backend lacks is a value: a facet that returns `None`, or a field of [`Capabilities`].
+//! - No method has a default body, so that a wrapper that forgets one does not compile.
+
+use std::fmt::{Debug, Display};
+use std::ops::Range;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::error::Result;
+
+pub mod capabilities;
+pub mod checksum;
+pub mod conformance;
+pub mod key;
+pub mod limit;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod location;
+pub mod memory;
+pub mod object;
+#[cfg(any(feature = "object_store", feature = "object_store_0_13"))]
+pub mod object_store;
+pub mod observe;
+#[cfg(feature = "oss")]
+pub mod oss;
+pub mod page;
+pub mod payload;
+pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
+#[cfg(feature = "transport")]
+pub mod transport;
+
+pub use capabilities::{Capabilities, MetadataRule, MultipartLimits, Service};
+pub use checksum::Checksums;
+pub use key::Key;
+pub use object::{Attributes, ETag, Encryption, Kind, ObjectInfo, ObjectRef, Restore};
+pub use page::{Entry, Page};
+pub use payload::{ByteStream, Payload};
+
+/// A bucket, or a local root.
+#[async_trait]
+pub trait Storage: Debug + Display + Send + Sync + 'static {
+    /// Limits and abilities.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Which bucket of which service this is, for recognising two ends of one account and for naming a pair.
+    fn identity(&self) -> &Identity;
+
+    /// Lists keys in ascending byte order, page by page.
+    fn list(&self, list: List) -> BoxStream<'static, Result<Page>>;
+
+    /// Reads what the service knows of an object, with every checksum it states.
+    async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo>;
+
+    /// Opens an object's bytes.
+    async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput>;
+
+    /// Writes an object in one request. A service that states a checksum of what it stored has it in the output; the caller compares.
+    async fn put(&self, key: &Key, payload: Payload, put: Put) -> Result<PutOutput>;
+
+    /// Deletes objects, in the service's batches, and answers for each. An object that is not there is deleted already: `Ok`.
+    fn delete(&self, objects: BoxStream<'static, ObjectRef>) -> BoxStream<'static, (ObjectRef, Result<Deleted>)>;
+
+    /// Multipart uploads.
+    fn multipart(&self) -> Option<&dyn Multipart>;
+
+    /// Copies within the service.
+    fn server_copy(&self) -> Option<&dyn ServerCopy>;
+
+    /// Links that let others act for a while.
+    fn presign(&self) -> Option<&dyn Presign>;
+}
+
+/// Multipart uploads: id-based, so that another process can go on with one.
+#[async_trait]
+pub trait Multipart: Send + Sync {
+    /// Begins an upload and returns its id.
+    async fn create(&self, key: &Key, attributes: &Attributes) -> Result<UploadId>;
+
+    /// Sends one part (numbers from 1). `checksums` are those of the payload, where known before it is sent: the service is asked to check them.
+    async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part>;
+
+    /// Lists the parts that the service holds, in part order.
+    async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>>;
+
+    /// Makes the object from its parts, in part order. `checksums` are those of the whole, where known.
+    async fn complete(&self, upload: &Upload, parts: &[Part], complete: Complete) -> Result<PutOutput>;
+
+    /// Throws the upload and its parts away. An upload that is gone already is `Ok`.
+    async fn abort(&self, upload: &Upload) -> Result<()>;
+
+    /// Lists open uploads under a prefix.
+    fn list_uploads(&self, prefix: Key) -> BoxStream<'static, Result<OpenUpload>>;
+}
+
+/// Copies within one service, without the bytes passing through here.
+#[async_trait]
+pub trait ServerCopy: Send + Sync {
+    /// Whether [`Self::copy`] can read from the store with that identity: same service, endpoint and account.
+    fn can_copy_from(&self, source: &Identity) -> bool;
+
+    /// Largest object that one copy request takes, in bytes.
+    fn copy_bytes_max(&self) -> u64;
+
+    /// Copies an object of `bucket`, pinned to `if_match` where given, with new attributes.
+    /// The output's checksums are the service's, and may be absent.
+    async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput>;
+}
+
+/// Links that let others act for a while.
+#[async_trait]
+pub trait Presign: Send + Sync {
+    /// A URL that allows `method` on the object for that long.
+    async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: std::time::Duration) -> Result<String>;
+}
+
+/// What a presigned link allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresignMethod {
+    /// Reading.
+    Get,
+    /// Writing.
+    Put,
+}
+
+/// An account's view of a service: its buckets.
+#[async_trait]
+pub trait Account: Debug + Display + Send + Sync + 'static {
+    /// Lists the buckets this caller owns.
+    async fn list_buckets(&self) -> Result<Vec<BucketInfo>>;
+
+    /// Makes a bucket.
+    async fn create_bucket(&self, name: &str) -> Result<()>;
+
+    /// Removes an empty bucket.
+    async fn delete_bucket(&self, name: &str) -> Result<()>;
+
+    /// Opens a bucket. Makes no request: a bucket that is not there shows at first use.
+    fn bucket(&self, name: &str) -> Result<std::sync::Arc<dyn Storage>>;
+}
+
+/// One bucket of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketInfo {
+    /// Name.
+    pub name: String,
+    /// Region, where the service says it.
+    pub region: Option<String>,
+    /// Creation, where the service says it.
+    pub created: Option<jiff::Timestamp>,
+}
+
+/// Which bucket of which service a store is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The kind of service.
+    pub service: Service,
+    /// The endpoint's host and port (or the local root's device), in lower case.
+    pub endpoint: String,
+    /// The access key id in use: equal ids mean one account.
+    pub account: String,
+    /// The bucket, or the local root.
+    pub bucket: String,
+}
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub struct List {
+    /// Only keys that begin with this.
+    pub prefix: Key,
+    /// Only keys after this one (exclusive).
+    pub after: Option<Key>,
+    /// Only keys up to this one (inclusive).
+    pub upto: Option<Key>,
+    /// Fold keys at the first such byte after the prefix into common prefixes. Only `/` is used.
+    pub delimiter: Option<u8>,
+    /// Keys a page; `None` is the service's most.
+    pub page_keys: Option<u32>,
+}
+
+impl List {
+    /// Everything under a prefix.
+    pub fn under(prefix: Key) -> Self {
+        Self { prefix, ..Self::default() }
+    }
+}
+
+/// How to read.
+#[derive(Debug, Clone, Default)]
+pub struct Get {
+    /// Only these bytes (end exclusive, not empty, within the object).
+    pub range: Option<Range<u64>>,
+    /// Only if the object is still this one; else [`ErrorKind::Changed`](crate::error::ErrorKind::Changed).
+    pub if_match: Option<ETag>,
+}
+
+/// An opened object.
+pub struct GetOutput {
+    /// What the service says of the whole object; the size is the whole object's, also for a range.
+    pub info: ObjectInfo,
+    /// Which bytes the body holds.
+    pub range: Range<u64>,
+    /// The bytes: exactly `range`, or an error.
+    pub body: ByteStream,
+}
+
+impl Debug for GetOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GetOutput").field("info", &self.info).field("range", &self.range).finish_non_exhaustive()
+    }
+}
+
+/// Under which condition a write takes place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Only if there is no object; else [`ErrorKind::Exists`](crate::error::ErrorKind::Exists).
+    Absent,
+    /// Only if the object is this one; else [`ErrorKind::Changed`](crate::error::ErrorKind::Changed).
+    Matches(ETag),
+}
+
+/// How to write.
+#[derive(Debug, Clone, Default)]
+pub struct Put {
+    /// What travels with the object.
+    pub attributes: Attributes,
+    /// Checksums of the payload, where known before it is sent: the service is asked to check those it knows.
+    pub checksums: Option<Checksums>,
+    /// The condition; refused with [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) where it would not be atomic.
+    pub condition: Option<Condition>,
+}
+
+/// What a write made.
+#[derive(Debug, Clone, Default)]
+pub struct PutOutput {
+    /// Entity tag of the new object.
+    pub etag: ETag,
+    /// Version id, where the bucket has versions.
+    pub version: Option<String>,
+    /// What the service states of the bytes it stored.
+    pub checksums: Checksums,
+    /// The service's request id.
+    pub request_id: String,
+}
+
+/// What a delete did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// The version removed, or the delete marker made.
+    pub version: Option<String>,
+    /// A delete marker was made: the object's data is still there.
+    pub delete_marker: bool,
+}
+
+/// The id of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UploadId(pub String);
+
+/// An upload in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Upload {
+    /// The key it will become.
+    pub key: Key,
+    /// Its id.
+    pub id: UploadId,
+}
+
+/// One uploaded part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Number, from 1.
+    pub number: u32,
+    /// Entity tag, which [`Multipart::complete`] must repeat.
+    pub etag: ETag,
+    /// Length in bytes.
+    pub size: u64,
+    /// What the service states of its bytes.
+    pub checksums: Checksums,
+}
+
+/// How to complete an upload.
+#[derive(Debug, Clone, Default)]
+pub struct Complete {
+    /// Checksums of the whole object, where known.
+    pub checksums: Option<Checksums>,
+    /// The condition, as for [`Put`].
+    pub condition: Option<Condition>,
+}
+
+/// An upload that a listing shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// Key and id.
+    pub upload: Upload,
+    /// When it was begun.
+    pub initiated: Option<jiff::Timestamp>,
+    /// Storage class it was begun with, in the service's words.
+    pub storage_class: Option<String>,
+}
