@@ -16,6 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::payload::{ByteStream, Payload};
 
 mod connect;
+#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
+pub(in crate::storage) mod target;
+#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
+pub(in crate::storage) mod xml;
 
 /// How to reach a service. Everything has a bound.
 #[derive(Debug, Clone)]
