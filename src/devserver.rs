@@ -1,1 +1,3 @@
 //! Two clouds on loopback.
+
+pub mod store;
