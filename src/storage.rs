@@ -23,7 +23,9 @@ use crate::error::Result;
 pub mod capabilities;
 pub mod checksum;
 pub mod conformance;
+pub mod fault;
 pub mod key;
+pub mod layer;
 pub mod limit;
 #[cfg(feature = "local")]
 pub mod local;

@@ -1,0 +1,111 @@
+//! What the layers have in common.
+//!
+//! A layer wraps a store and is one itself. It forwards every method (the traits have no default bodies, so that none can be
+//! forgotten) and shows a facet exactly where the store below has it.
+
+use std::fmt;
+
+use super::{Multipart, Presign, ServerCopy, Storage};
+use crate::error::{Error, Result};
+
+/// The operations of a store, as layers count, delay and disturb them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// [`Storage::list`]: one page is one call.
+    List,
+    /// [`Storage::head`].
+    Head,
+    /// [`Storage::get`].
+    Get,
+    /// [`Storage::put`].
+    Put,
+    /// [`Storage::delete`]: one object is one call, although services batch them.
+    Delete,
+    /// [`Multipart::create`].
+    CreateUpload,
+    /// [`Multipart::upload_part`].
+    UploadPart,
+    /// [`Multipart::list_parts`].
+    ListParts,
+    /// [`Multipart::complete`].
+    CompleteUpload,
+    /// [`Multipart::abort`].
+    AbortUpload,
+    /// [`Multipart::list_uploads`].
+    ListUploads,
+    /// [`ServerCopy::copy`].
+    Copy,
+    /// [`Presign::presign`].
+    Presign,
+}
+
+impl Operation {
+    /// All of them, each at the index of its discriminant.
+    pub const ALL: [Self; 13] = [
+        Self::List,
+        Self::Head,
+        Self::Get,
+        Self::Put,
+        Self::Delete,
+        Self::CreateUpload,
+        Self::UploadPart,
+        Self::ListParts,
+        Self::CompleteUpload,
+        Self::AbortUpload,
+        Self::ListUploads,
+        Self::Copy,
+        Self::Presign,
+    ];
+
+    /// The name in errors, logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Head => "head",
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::CreateUpload => "create upload",
+            Self::UploadPart => "upload part",
+            Self::ListParts => "list parts",
+            Self::CompleteUpload => "complete upload",
+            Self::AbortUpload => "abort upload",
+            Self::ListUploads => "list uploads",
+            Self::Copy => "copy",
+            Self::Presign => "presign",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The facet below, for a layer's own facet: it is handed out only where there is one below.
+pub(super) fn multipart(inner: &dyn Storage) -> Result<&dyn Multipart> {
+    inner.multipart().ok_or_else(|| Error::unsupported("this store has no multipart uploads").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn server_copy(inner: &dyn Storage) -> Result<&dyn ServerCopy> {
+    inner.server_copy().ok_or_else(|| Error::unsupported("this store cannot copy by itself").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn presign(inner: &dyn Storage) -> Result<&dyn Presign> {
+    inner.presign().ok_or_else(|| Error::unsupported("this store has no links").in_store(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_stands_at_its_index() {
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, index, "{operation}");
+        }
+    }
+}
