@@ -19,6 +19,8 @@ mod connect;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod target;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
+pub(in crate::storage) mod text;
+#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod xml;
 
 /// How to reach a service. Everything has a bound.
