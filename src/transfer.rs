@@ -1,1 +1,26 @@
-//! The engine.
+//! The engine: makes one place hold what another holds, and proves it.
+//!
+//! `list -> join -> plan -> copy -> prove`, as a stream: copying starts before the listings end, and no list of keys is ever held.
+//! Deciding is pure; what is decided is data ([`task::CopyTask`], delete candidates); what happened is told through
+//! [`event::Event`]s and summed up in a [`Report`].
+//!
+//! # Invariants
+//! - An error is never an absence: only a key that a clean source listing has moved past may be deleted.
+//! - Deletes come last: after both listings ended clean and every copy ended.
+//! - Memory does not depend on how many objects there are.
+
+mod copy;
+pub mod event;
+pub mod filter;
+pub mod job;
+pub mod progress;
+pub mod report;
+mod run;
+pub mod task;
+
+pub use event::Event;
+pub use filter::Filter;
+pub use job::{Context, Job, Options};
+pub use progress::Progress;
+pub use report::Report;
+pub use run::{copy_one, run, verify};

@@ -1,4 +1,4 @@
-//! Addresses: how a person names an object, a prefix or a bucket.
+//! Addresses: how a person names an object, a prefix or a bucket; and what they resolve to, a [`Location`].
 //!
 //! `NAME://bucket/key` where NAME is a store, `./path` or `/path` for local files, `-` for standard input or output. What
 //! follows the bucket is the key, byte for byte: nothing is decoded, collapsed or normalised.
@@ -7,9 +7,11 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+use super::Storage;
 use super::key::{Key, escape};
 
 /// What a person typed to name a place.
@@ -180,6 +182,40 @@ impl fmt::Display for Address {
 impl From<&Path> for Address {
     fn from(path: &Path) -> Self {
         Self::Path(path.into())
+    }
+}
+
+/// An opened place: a store, and a prefix in it (or, where one object is meant, its key).
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// The bucket or local root.
+    pub storage: Arc<dyn Storage>,
+    /// What is under it is meant; empty is the whole bucket.
+    pub prefix: Key,
+}
+
+impl Location {
+    /// A place in a store.
+    pub fn new(storage: Arc<dyn Storage>, prefix: impl Into<Key>) -> Self {
+        Self { storage, prefix: prefix.into() }
+    }
+
+    /// The same place as a tree: `a` becomes `a/` (never `ab`), the empty prefix stays empty.
+    #[must_use]
+    pub fn tree(&self) -> Self {
+        let prefix = if self.prefix.is_empty() || self.prefix.is_folder() { self.prefix.clone() } else { self.prefix.join(b"/") };
+        Self { storage: self.storage.clone(), prefix }
+    }
+
+    /// The whole key of what is called `relative` under this place.
+    pub fn key(&self, relative: &[u8]) -> Key {
+        self.prefix.join(relative)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.prefix.is_empty() { write!(f, "{}", self.storage) } else { write!(f, "{}/{}", self.storage, self.prefix) }
     }
 }
 

@@ -1,0 +1,171 @@
+//! What to do (a [`Job`] with its [`Options`]) and what a run may use (a [`Context`]).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::event::Event;
+use super::filter::Filter;
+use super::progress::Progress;
+use crate::clock::Clock;
+use crate::storage::location::Location;
+use crate::storage::object::Encryption;
+
+/// A transfer: make `destination` hold what `source` holds.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Where to read.
+    pub source: Location,
+    /// Where to write.
+    pub destination: Location,
+    /// How.
+    pub options: Options,
+}
+
+impl Job {
+    /// A job with default options.
+    pub fn new(source: Location, destination: Location) -> Self {
+        Self { source, destination, options: Options::default() }
+    }
+}
+
+/// By what two objects of one key and size are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compare {
+    /// ETags, the stamp of an earlier copy, stored checksums, and at last modification times.
+    #[default]
+    Default,
+    /// Content checksums alone (`--checksum`); a local file is read for it.
+    Checksum,
+    /// Sizes alone (`--size-only`).
+    SizeOnly,
+}
+
+/// How many deletes a run may make.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum DeleteLimit {
+    /// Refuse where they are more than 100 and also more than 25 % of the destination keys seen.
+    #[default]
+    Default,
+    /// Refuse where there are more than this; 0 allows none.
+    Count(u64),
+    /// Refuse where they are more than this part of the destination keys seen, in percent; 0 allows none.
+    Percent(f64),
+}
+
+/// A file of keys, relative to the source: only these are compared and copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// The file; `-` is standard input.
+    pub path: PathBuf,
+    /// What ends a key: `\n`, or NUL.
+    pub separator: u8,
+}
+
+/// How to transfer. [`Options::default`] gives the documented defaults.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Delete what only the destination holds. Default: no.
+    pub delete: bool,
+    /// Also delete what the filter hides. Default: no.
+    pub delete_excluded: bool,
+    /// How many deletes are allowed.
+    pub delete_limit: DeleteLimit,
+    /// Let an empty source empty the destination. Default: no.
+    pub allow_empty_source: bool,
+    /// Decide and tell, but write nothing. Default: no.
+    pub dry_run: bool,
+    /// By what objects of equal size are compared.
+    pub compare: Compare,
+    /// Leave alone what is newer at the destination (`--update`). Default: no.
+    pub update: bool,
+    /// Leave alone what is there at the destination, however it differs. Default: no.
+    pub ignore_existing: bool,
+    /// Which keys, sizes and ages take part.
+    pub filter: Filter,
+    /// Only these keys, looked up one by one instead of listing. Never with `delete`.
+    pub files_from: Option<KeyFile>,
+    /// Also send an event for each unchanged key (`-v`). Default: no.
+    pub report_unchanged: bool,
+    /// How many copies run at a time. Default: 32.
+    pub concurrency: usize,
+    /// Part size of multipart uploads in bytes. Default: `None`, fitted to the object.
+    pub part_size_bytes: Option<u64>,
+    /// Most memory for object bytes, in bytes. Default: 512 MiB.
+    pub memory_bytes: u64,
+    /// Most bytes a second, over all copies. Default: no limit.
+    pub bandwidth_bytes_per_second: Option<u64>,
+    /// Stop starting copies after this many failed. Default: no limit.
+    pub errors_max: Option<u64>,
+    /// Stop starting copies after this long. Default: no limit.
+    pub duration_max: Option<Duration>,
+    /// Storage class at the destination, in its words. Default: the bucket's.
+    pub storage_class: Option<String>,
+    /// Encryption to ask the destination for. Default: the bucket's.
+    pub encryption: Option<Encryption>,
+    /// Canned ACL to ask the destination for. Default: none.
+    pub acl: Option<String>,
+    /// Keep `dragon-source` in the object's metadata, so that later runs know the copy without a journal. Default: yes.
+    pub stamp: bool,
+    /// Do not compute MD5, even where it is the only proof of the source (`--no-md5`). Default: no.
+    pub no_md5: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            delete: false,
+            delete_excluded: false,
+            delete_limit: DeleteLimit::Default,
+            allow_empty_source: false,
+            dry_run: false,
+            compare: Compare::Default,
+            update: false,
+            ignore_existing: false,
+            filter: Filter::default(),
+            files_from: None,
+            report_unchanged: false,
+            concurrency: 32,
+            part_size_bytes: None,
+            memory_bytes: 512 << 20,
+            bandwidth_bytes_per_second: None,
+            errors_max: None,
+            duration_max: None,
+            storage_class: None,
+            encryption: None,
+            acl: None,
+            stamp: true,
+            no_md5: false,
+        }
+    }
+}
+
+/// What a run may use, and how it is watched and stopped. Cheap to clone.
+///
+/// Lifecycle is pushed ([`Event`]s), quantities are pulled ([`Progress`]).
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Time and randomness.
+    pub clock: Clock,
+    /// Stops the run: nothing new is started, what runs is dropped.
+    pub cancel: CancellationToken,
+    /// Where events go. The run waits for a full channel, so it must be drained; a closed one is ignored.
+    pub events: Option<mpsc::Sender<Event>>,
+    /// Counters to look at while it runs.
+    pub progress: Arc<Progress>,
+    /// Where delete candidates and unordered listings are spilled. `None` is the system's temporary directory.
+    pub spill_dir: Option<PathBuf>,
+}
+
+impl Context {
+    /// Tells whoever listens.
+    pub(crate) async fn tell(&self, event: Event) {
+        if let Some(events) = &self.events {
+            // A listener that went away is no reason to stop copying.
+            let _ = events.send(event).await;
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The seam between deciding and copying: what to copy, and what came of it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::storage::checksum::{Algorithm, Checksums};
+use crate::storage::object::Kind;
+use crate::storage::{ETag, Key};
+
+/// Why an object is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The destination does not hold it.
+    Absent,
+    /// The sizes differ.
+    Size,
+    /// The ETags differ.
+    ETag,
+    /// The source is newer.
+    Newer,
+    /// The content checksums differ, or do not prove equality where that was asked for.
+    Checksum,
+    /// The bytes are the same, what travels with them is not.
+    Metadata,
+}
+
+impl Reason {
+    /// The word in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Size => "size",
+            Self::ETag => "etag",
+            Self::Newer => "newer",
+            Self::Checksum => "checksum",
+            Self::Metadata => "metadata",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What proves that bytes are the right ones, from the weakest to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Proof {
+    /// Nothing.
+    #[default]
+    None,
+    /// The length alone.
+    Size,
+    /// CRC-32.
+    Crc32,
+    /// CRC-32C.
+    Crc32c,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// CRC-64/XZ.
+    Crc64Xz,
+    /// A digest over the parts' digests, recomputed on the same part boundaries.
+    Composite,
+    /// MD5.
+    Md5,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Proof {
+    /// The word in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Size => "size",
+            Self::Crc32 => "crc32",
+            Self::Crc32c => "crc32c",
+            Self::Crc64Nvme => "crc64nvme",
+            Self::Crc64Xz => "crc64xz",
+            Self::Composite => "composite",
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
+impl From<Algorithm> for Proof {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Crc64Xz => Self::Crc64Xz,
+            Algorithm::Crc64Nvme => Self::Crc64Nvme,
+            Algorithm::Crc32c => Self::Crc32c,
+            Algorithm::Crc32 => Self::Crc32,
+            Algorithm::Sha1 => Self::Sha1,
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Md5 => Self::Md5,
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One object to copy, as the source's listing (or a HEAD) showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyTask {
+    /// The whole key at the source.
+    pub source_key: Key,
+    /// The whole key at the destination.
+    pub destination_key: Key,
+    /// Length in bytes as listed.
+    pub size: u64,
+    /// Entity tag as listed: the copy is pinned to it. Empty where the store gives none.
+    pub etag: ETag,
+    /// Last modification as listed.
+    pub modified: Option<Timestamp>,
+    /// Storage class at the source, in its words, empty where there is none.
+    pub storage_class: String,
+    /// How the source object came to be.
+    pub kind: Kind,
+    /// Why it is copied.
+    pub reason: Reason,
+}
+
+/// A finished and proved copy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Length in bytes.
+    pub size: u64,
+    /// What proves that the bytes read are the source's.
+    pub source_proof: Proof,
+    /// What proves that the bytes stored are those read.
+    pub destination_proof: Proof,
+    /// What was computed over the bytes, and what the stores state of them. Empty for a server-side copy whose service states none.
+    pub checksums: Checksums,
+    /// Entity tag of the new object.
+    pub etag: ETag,
+    /// Version id of the new object, where the bucket has versions.
+    pub version: Option<String>,
+    /// Bytes that an earlier attempt had sent already.
+    pub resumed_bytes: u64,
+    /// What a person should know though the copy is good, such as metadata that the destination cannot hold.
+    pub warnings: Vec<String>,
+}
+
+impl Copied {
+    /// The weaker of the two proofs.
+    pub fn verified(&self) -> Proof {
+        self.source_proof.min(self.destination_proof)
+    }
+}
