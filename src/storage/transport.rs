@@ -3,11 +3,15 @@
 //! Request targets are built by the dialects on [`http::Uri`], never on a URL library, which would rewrite a key such as `a/../c`.
 //! A transport makes one attempt and follows no redirect; it neither asks for nor decodes content encodings.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::StreamExt;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -16,46 +20,68 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::payload::{ByteStream, Payload};
 
 mod connect;
+mod proxy;
+mod stream;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod target;
+mod tls;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod text;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod xml;
 
 /// How to reach a service. Everything has a bound.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
-    /// Proxy URL (`http://`, `https://` or `socks5h://`); `None` reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+    /// Proxy URL (`http://`, `https://`, `socks5://` or `socks5h://`, with `USER:PASSWORD@` where it asks); `None` reads HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.
     pub proxy: Option<String>,
-    /// PEM file of further certificate authorities; `None` reads SSL_CERT_FILE besides the system's.
+    /// Hosts, domains and networks that bypass the proxy, separated by commas; `None` reads NO_PROXY. Instance metadata always bypasses it.
+    pub no_proxy: Option<String>,
+    /// PEM file of further certificate authorities; `None` reads AWS_CA_BUNDLE. SSL_CERT_FILE stands in for the system's own.
     pub ca_file: Option<std::path::PathBuf>,
-    /// Longest wait for a connection, TLS included.
+    /// Longest wait for each step of a connection: TCP, proxy, TLS.
     pub connect_timeout: Duration,
-    /// Longest silence while waiting for an answer or for the next bytes of a body.
+    /// Longest silence while sending a body, waiting for an answer, or for the next bytes of an answer's body.
     pub read_timeout: Duration,
-    /// How long an unused connection is kept (S3 closes after about 5 s... 20 s; a stale one costs a failed request).
+    /// How long an unused connection is kept (S3 closes after 5 s to 20 s; a stale one costs a request that is sent again).
     pub idle_timeout: Duration,
+    /// How many unused connections are kept for one host.
+    pub idle_connections_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             proxy: None,
+            no_proxy: None,
             ca_file: None,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(15),
+            idle_connections_max: 256,
         }
     }
 }
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Error>;
+/// A proxy's URL may hold a password: it is not shown.
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("proxy", &self.proxy.as_ref().map(|_| "set"))
+            .field("no_proxy", &self.no_proxy)
+            .field("ca_file", &self.ca_file)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("read_timeout", &self.read_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("idle_connections_max", &self.idle_connections_max)
+            .finish()
+    }
+}
 
 /// A pool of connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<connect::Connector, Body>,
+    client: Client<connect::Connector, Outgoing>,
     read_timeout: Duration,
 }
 
@@ -71,6 +97,7 @@ impl Transport {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_timeout)
+            .pool_max_idle_per_host(options.idle_connections_max)
             .retry_canceled_requests(true)
             .set_host(false)
             .build(connect::Connector::new(options)?);
@@ -79,44 +106,93 @@ impl Transport {
 
     /// Sends one request whose URI is absolute and whose `Host` is set, and waits for the head of the answer.
     /// Content-Length is set from the payload for every method but GET and HEAD.
+    ///
+    /// Fails with [`ErrorKind::Unavailable`] where the road fails or falls silent: for `read_timeout` neither did bytes leave nor an
+    /// answer come. However long a large body takes to send, it is not silence. An error of the payload's own source comes back as it is.
     pub async fn send(&self, request: http::Request<Payload>) -> Result<Response> {
         let (mut head, payload) = request.into_parts();
         if !matches!(head.method, http::Method::GET | http::Method::HEAD) {
             head.headers.insert(http::header::CONTENT_LENGTH, payload.len().into());
         }
-        let body = if payload.is_empty() {
-            http_body_util::Empty::new().map_err(|e| match e {}).boxed_unsync()
-        } else {
-            let len = payload.len();
-            SizedBody { inner: StreamBody::new(payload.stream().await?.map(|chunk| chunk.map(Frame::data))), len }.boxed_unsync()
+        let host: Arc<str> = head.uri.authority().map(ToString::to_string).unwrap_or_default().into();
+        let progress = Arc::<Progress>::default();
+        let body = Outgoing { left: payload.len(), chunk: Bytes::new(), stream: payload.stream().await?, progress: progress.clone() };
+        let mut sent = Box::pin(self.client.request(http::Request::from_parts(head, body)));
+        let (mut seen, mut silent) = (0, 0);
+        let answer = loop {
+            match tokio::time::timeout(self.read_timeout / SILENT_TICKS, &mut sent).await {
+                Ok(answer) => break answer,
+                Err(_) if progress.moved(&mut seen) => silent = 0,
+                Err(_) if silent + 1 < SILENT_TICKS => silent += 1,
+                Err(_) => return Err(silence(&host, self.read_timeout)),
+            }
         };
-        let host = head.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let sent = self.client.request(http::Request::from_parts(head, body));
-        let response = tokio::time::timeout(self.read_timeout, sent)
-            .await
-            .map_err(|_| Error::new(ErrorKind::Unavailable, format!("{host} did not answer within {:?}", self.read_timeout)))?
-            .map_err(|e| connect::classify(&host, e))?;
-        let (head, body) = response.into_parts();
-        Ok(Response { head, body, read_timeout: self.read_timeout })
+        let (head, body) = answer.map_err(|e| connect::classify(&host, e))?.into_parts();
+        Ok(Response { head, body, host, read_timeout: self.read_timeout })
     }
 }
 
-/// A stream body with a known length, so that hyper sends Content-Length and not chunks.
-struct SizedBody<B> {
-    inner: B,
-    len: u64,
+/// The read timeout is looked at in this many steps.
+const SILENT_TICKS: u32 = 4;
+
+fn silence(host: &str, wait: Duration) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{host} has been silent for {wait:?}"))
 }
 
-impl<B: http_body::Body<Data = Bytes, Error = Error> + Unpin> http_body::Body for SizedBody<B> {
+/// Whether a request's body moves.
+#[derive(Default)]
+struct Progress {
+    sent_bytes: AtomicU64,
+    /// The connection waits for us, not we for it.
+    starving: AtomicBool,
+}
+
+impl Progress {
+    fn moved(&self, seen: &mut u64) -> bool {
+        let now = self.sent_bytes.load(Ordering::Relaxed);
+        std::mem::replace(seen, now) != now || self.starving.load(Ordering::Relaxed)
+    }
+}
+
+/// A request's body: of known length, so that hyper sends Content-Length; and in pieces small enough that each is a sign of progress.
+struct Outgoing {
+    stream: ByteStream,
+    chunk: Bytes,
+    left: u64,
+    progress: Arc<Progress>,
+}
+
+impl Outgoing {
+    const PIECE_BYTES: usize = 128 << 10;
+}
+
+impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Result<Frame<Bytes>>>> {
-        std::pin::Pin::new(&mut self.inner).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        while self.chunk.is_empty() {
+            let next = self.stream.poll_next_unpin(cx);
+            self.progress.starving.store(next.is_pending(), Ordering::Relaxed);
+            match std::task::ready!(next) {
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(e)) => return Poll::Ready(Some(Err(e))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let len = self.chunk.len().min(Self::PIECE_BYTES);
+        let piece = self.chunk.split_to(len);
+        self.left = self.left.saturating_sub(len as u64);
+        self.progress.sent_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.len)
+        http_body::SizeHint::with_exact(self.left)
     }
 }
 
@@ -125,6 +201,7 @@ pub struct Response {
     /// Status and headers.
     pub head: http::response::Parts,
     body: Incoming,
+    host: Arc<str>,
     read_timeout: Duration,
 }
 
@@ -141,16 +218,16 @@ impl Response {
 
     /// The body as a stream, each chunk within the read timeout.
     pub fn into_stream(self) -> ByteStream {
-        let timeout = self.read_timeout;
-        futures::stream::unfold(Some(self.body), move |body| async move {
-            let mut body = body?;
+        let (timeout, host) = (self.read_timeout, self.host);
+        futures::stream::unfold(Some((self.body, host)), move |state| async move {
+            let (mut body, host) = state?;
             loop {
                 return match tokio::time::timeout(timeout, body.frame()).await {
-                    Err(_) => Some((Err(Error::new(ErrorKind::Unavailable, format!("the body stalled for {timeout:?}"))), None)),
+                    Err(_) => Some((Err(silence(&host, timeout)), None)),
                     Ok(None) => None,
-                    Ok(Some(Err(e))) => Some((Err(Error::new(ErrorKind::Unavailable, "the body broke off").caused_by(e)), None)),
+                    Ok(Some(Err(e))) => Some((Err(Error::new(ErrorKind::Unavailable, format!("the answer of {host} broke off")).caused_by(e)), None)),
                     Ok(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => Some((Ok(data), Some(body))),
+                        Ok(data) => Some((Ok(data), Some((body, host)))),
                         Err(_) => continue,
                     },
                 };
