@@ -24,9 +24,9 @@ mod proxy;
 mod stream;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod target;
-mod tls;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod text;
+mod tls;
 #[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod xml;
 
