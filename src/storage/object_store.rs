@@ -1,1 +1,14 @@
-//! (being built)
+//! The object_store crate, both ways.
+//!
+//! [`v0_14`] and [`v0_13`] hand any Dragon store, OSS included, to code that wants `Arc<dyn ObjectStore>`: Lance takes 0.14,
+//! DataFusion and delta-rs 0.13. `foreign` is the other way: whatever that crate opens (`gs://`, `az://`, ...) is a Dragon store.
+//!
+//! That crate's paths cannot name every key (`a//b`, a trailing `/`). A listing that meets such a key fails and names it, as the
+//! crate's own S3 store does: leaving it out would be a silent loss.
+
+#[cfg(feature = "object_store")]
+pub mod foreign;
+#[cfg(feature = "object_store_0_13")]
+pub mod v0_13;
+#[cfg(feature = "object_store")]
+pub mod v0_14;
