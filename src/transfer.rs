@@ -9,10 +9,12 @@
 //! - Deletes come last: after both listings ended clean and every copy ended.
 //! - Memory does not depend on how many objects there are.
 
+pub mod budget;
 mod copy;
 pub mod event;
 pub mod filter;
 pub mod job;
+pub mod parts;
 pub mod progress;
 pub mod report;
 mod run;

@@ -1,0 +1,316 @@
+//! Into which parts an object is cut: pure arithmetic.
+//!
+//! Invariants: parts are numbered from 1, touch each other, cover the object exactly and are all of one size but for the last;
+//! they keep the destination's limits (smallest and largest part, how many), so that an object of any size the destination
+//! can hold fits; and a part fits into memory unless the destination takes bodies that stream.
+
+use std::ops::Range;
+
+use bytesize::ByteSize;
+
+use crate::error::{Error, Result};
+use crate::storage::{Capabilities, MultipartLimits};
+
+const MIB: u64 = 1 << 20;
+
+/// Above this size an object moves in parts, in bytes.
+pub const MULTIPART_ABOVE_BYTES: u64 = 16 * MIB;
+
+/// The usual part size in bytes: small enough to keep many in flight, large enough that a request's cost is lost in it (performance.md 8).
+const PART_BYTES_USUAL: u64 = 8 * MIB;
+
+/// The usual part size of an object beyond [`LARGE_OBJECT_BYTES`], in bytes.
+const PART_BYTES_LARGE: u64 = 16 * MIB;
+
+/// From here on parts are larger: fewer requests, and ten thousand of them reach further. In bytes.
+const LARGE_OBJECT_BYTES: u64 = 8 << 30;
+
+/// The memory that a streamed part holds while it passes through, in bytes.
+pub const STREAM_WINDOW_BYTES: u64 = MIB;
+
+/// How an object of known size travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// In one request, from memory.
+    Whole,
+    /// In one request, its bytes passing through: larger than memory, and the destination has no parts.
+    WholeStreamed,
+    /// In parts.
+    Parts(Parts),
+}
+
+/// The parts of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Size of the whole, in bytes.
+    pub size_bytes: u64,
+    /// Size of every part but the last, in bytes.
+    pub part_size_bytes: u64,
+    /// Parts pass through instead of being held until they are acknowledged, because memory cannot hold them.
+    pub streamed: bool,
+}
+
+impl Parts {
+    /// How many parts there are.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.size_bytes.div_ceil(self.part_size_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// The bytes of part `number` (from 1 to [`Self::count`]).
+    pub fn range(&self, number: u32) -> Range<u64> {
+        let start = u64::from(number - 1) * self.part_size_bytes;
+        start..(start + self.part_size_bytes).min(self.size_bytes)
+    }
+}
+
+/// What decides how an object is cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutter<'a> {
+    /// The destination's limits.
+    pub destination: &'a Capabilities,
+    /// The whole memory budget, in bytes.
+    pub memory_bytes: u64,
+    /// The part size that the operator asked for (`--part-size`), in bytes.
+    pub part_size_bytes: Option<u64>,
+}
+
+impl Cutter<'_> {
+    /// Decides how an object of `size_bytes` travels.
+    ///
+    /// Fails with [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) where the destination cannot hold the object, where the
+    /// part size asked for breaks a limit, or where the smallest legal part does not fit into memory and cannot stream.
+    pub fn shape(&self, size_bytes: u64) -> Result<Shape> {
+        let to = self.destination;
+        if size_bytes > to.object_bytes_max {
+            return Err(Error::invalid(format!(
+                "the object has {}, and the destination takes at most {}",
+                ByteSize(size_bytes),
+                ByteSize(to.object_bytes_max)
+            )));
+        }
+        let Some(limits) = to.multipart else { return self.without_parts(size_bytes) };
+        let above = self.part_size_bytes.unwrap_or(MULTIPART_ABOVE_BYTES).min((self.memory_bytes / 4).max(limits.part_bytes_min)).min(to.put_bytes_max);
+        if size_bytes <= above {
+            return Ok(Shape::Whole);
+        }
+        let part_size_bytes = self.part_size(size_bytes, &limits)?;
+        // At least two parts at once, or the two ends take turns.
+        let fits = 2 * part_size_bytes <= self.memory_bytes || !to.streamed_bodies && part_size_bytes <= self.memory_bytes;
+        if !fits && !to.streamed_bodies {
+            return Err(Error::invalid(format!(
+                "the object has {} and needs parts of {}, each whole in memory before it is sent, but the memory budget is {}",
+                ByteSize(size_bytes),
+                ByteSize(part_size_bytes),
+                ByteSize(self.memory_bytes)
+            ))
+            .advise(format!("run with --memory {}MiB or more", (4 * part_size_bytes).div_ceil(MIB))));
+        }
+        Ok(Shape::Parts(Parts { size_bytes, part_size_bytes, streamed: !fits }))
+    }
+
+    fn without_parts(&self, size_bytes: u64) -> Result<Shape> {
+        let to = self.destination;
+        if size_bytes > to.put_bytes_max {
+            return Err(Error::invalid(format!(
+                "the object has {}, and the destination takes at most {} in a request",
+                ByteSize(size_bytes),
+                ByteSize(to.put_bytes_max)
+            )));
+        }
+        if size_bytes <= MULTIPART_ABOVE_BYTES.min(self.memory_bytes / 4) {
+            Ok(Shape::Whole)
+        } else if to.streamed_bodies {
+            Ok(Shape::WholeStreamed)
+        } else if size_bytes <= self.memory_bytes {
+            Ok(Shape::Whole)
+        } else {
+            Err(Error::invalid(format!(
+                "the object has {} and must be whole in memory, but the memory budget is {}",
+                ByteSize(size_bytes),
+                ByteSize(self.memory_bytes)
+            ))
+            .advise("raise --memory"))
+        }
+    }
+
+    fn part_size(&self, size_bytes: u64, limits: &MultipartLimits) -> Result<u64> {
+        let least = size_bytes.div_ceil(u64::from(limits.parts_max)).max(limits.part_bytes_min);
+        if least > limits.part_bytes_max {
+            return Err(Error::invalid(format!(
+                "the object has {}, and the destination takes {} parts of at most {}",
+                ByteSize(size_bytes),
+                limits.parts_max,
+                ByteSize(limits.part_bytes_max)
+            )));
+        }
+        if let Some(asked) = self.part_size_bytes {
+            return if (least..=limits.part_bytes_max).contains(&asked) {
+                Ok(asked)
+            } else {
+                Err(Error::invalid(format!(
+                    "--part-size {} does not fit: an object of {} needs parts of {} to {} here",
+                    ByteSize(asked),
+                    ByteSize(size_bytes),
+                    ByteSize(least),
+                    ByteSize(limits.part_bytes_max)
+                ))
+                .advise("leave --part-size away to have it chosen for each object"))
+            };
+        }
+        let usual = if size_bytes > LARGE_OBJECT_BYTES { PART_BYTES_LARGE } else { PART_BYTES_USUAL };
+        let wanted = usual.min(self.memory_bytes / 8).max(least.next_multiple_of(MIB));
+        Ok(wanted.max(limits.part_bytes_min).min(limits.part_bytes_max).max(least))
+    }
+}
+
+/// The size of part `number` of an object whose length nobody knows yet, in bytes.
+///
+/// Doubles every `parts_max / 10` parts up to what memory can hold twice, so that a short stream is not held up by large parts and a
+/// long one still fits: with the default memory of 512 MiB about 1.5 TiB.
+pub fn growing_part_size(number: u32, limits: &MultipartLimits, memory_bytes: u64) -> u64 {
+    let start = PART_BYTES_USUAL.min(memory_bytes / 4).max(limits.part_bytes_min);
+    let most = (memory_bytes / 2).clamp(start, limits.part_bytes_max.max(start));
+    let doublings = (number.saturating_sub(1) / (limits.parts_max / 10).max(1)).min(30);
+    (start << doublings).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::{MetadataRule, Service};
+    use proptest::prelude::*;
+
+    const GIB: u64 = 1 << 30;
+    const TIB: u64 = 1 << 40;
+    const S3: MultipartLimits = MultipartLimits { part_bytes_min: 5 * MIB, part_bytes_max: 5 * GIB, parts_max: 10_000 };
+    const OSS: MultipartLimits = MultipartLimits { part_bytes_min: 100 << 10, part_bytes_max: 5 * GIB, parts_max: 10_000 };
+
+    fn store(multipart: Option<MultipartLimits>, streamed_bodies: bool) -> Capabilities {
+        Capabilities {
+            service: Service::Memory,
+            ordered_list: true,
+            put_bytes_max: 5 * GIB,
+            object_bytes_max: 48 * TIB,
+            multipart,
+            key_bytes_max: 1024,
+            put_if_absent: true,
+            put_if_match: true,
+            metadata: MetadataRule::Any,
+            metadata_bytes_max: 2048,
+            content_headers: true,
+            streamed_bodies,
+            atomic_put: true,
+        }
+    }
+
+    fn shape(destination: &Capabilities, memory_bytes: u64, part_size_bytes: Option<u64>, size_bytes: u64) -> Result<Shape> {
+        Cutter { destination, memory_bytes, part_size_bytes }.shape(size_bytes)
+    }
+
+    fn parts(destination: &Capabilities, memory_bytes: u64, size_bytes: u64) -> Parts {
+        match shape(destination, memory_bytes, None, size_bytes) {
+            Ok(Shape::Parts(parts)) => parts,
+            other => panic!("{size_bytes}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn small_objects_go_whole_and_the_threshold_is_exact() {
+        let s3 = store(Some(S3), false);
+        for size in [0, 1, MULTIPART_ABOVE_BYTES] {
+            assert_eq!(shape(&s3, 512 * MIB, None, size).expect("a shape"), Shape::Whole);
+        }
+        let two = parts(&s3, 512 * MIB, MULTIPART_ABOVE_BYTES + 1);
+        assert_eq!((two.part_size_bytes, two.count(), two.range(3)), (8 * MIB, 3, 16 * MIB..16 * MIB + 1));
+    }
+
+    #[test]
+    fn five_tebibytes_fit_ten_thousand_parts() {
+        let of_s3 = parts(&store(Some(S3), false), 4 * GIB, 5 * TIB);
+        assert_eq!((of_s3.part_size_bytes, of_s3.streamed), (525 * MIB, false));
+        assert!(of_s3.count() <= 10_000);
+        let of_oss = parts(&store(Some(OSS), true), 64 * MIB, 5 * TIB);
+        assert!(of_oss.streamed, "larger than memory passes through");
+        let error = shape(&store(Some(S3), false), 64 * MIB, None, 5 * TIB).expect_err("neither fits nor streams");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("run with --memory 2100MiB or more"), "{error}");
+    }
+
+    #[test]
+    fn little_memory_means_small_parts() {
+        let p = parts(&store(Some(S3), false), 64 * MIB, 2 * GIB);
+        assert_eq!((p.part_size_bytes, p.streamed), (8 * MIB, false));
+        let p = parts(&store(Some(OSS), true), 8 * MIB, 2 * GIB);
+        assert_eq!((p.part_size_bytes, p.streamed), (MIB, false));
+        let p = parts(&store(Some(S3), false), 8 * MIB, 6 * MIB);
+        assert_eq!((p.part_size_bytes, p.count()), (5 * MIB, 2));
+    }
+
+    #[test]
+    fn an_asked_part_size_is_kept_or_refused() {
+        let s3 = store(Some(S3), false);
+        assert!(matches!(shape(&s3, GIB, Some(64 * MIB), GIB).expect("legal"), Shape::Parts(p) if p.part_size_bytes == 64 * MIB));
+        for wrong in [MIB, 6 * GIB] {
+            let error = shape(&s3, 512 * MIB, Some(wrong), 600 * GIB).expect_err("illegal");
+            assert!(error.message().starts_with("--part-size"), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_parts_large_bodies_stream() {
+        assert_eq!(shape(&store(None, true), 64 * MIB, None, 4 * GIB).expect("a shape"), Shape::WholeStreamed);
+        assert_eq!(shape(&store(None, false), 64 * MIB, None, 40 * MIB).expect("a shape"), Shape::Whole);
+        assert!(shape(&store(None, false), 64 * MIB, None, 65 * MIB).is_err());
+        assert!(shape(&store(None, true), 64 * MIB, None, 6 * GIB).is_err());
+        assert!(shape(&store(Some(S3), true), 64 * MIB, None, 49 * TIB).is_err());
+    }
+
+    #[test]
+    fn unknown_length_reaches_far() {
+        let total = |memory| (1..=10_000).map(|n| growing_part_size(n, &S3, memory)).sum::<u64>();
+        assert_eq!(growing_part_size(1, &S3, 512 * MIB), 8 * MIB);
+        assert!(total(512 * MIB) > 1500 * GIB);
+        assert!(total(64 * MIB) > 256 * GIB);
+        assert!((1..=10_000).all(|n| growing_part_size(n, &S3, 8 * MIB) == 5 * MIB), "at the smallest budget only the smallest part fits");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_the_object_within_all_limits(
+            size in prop_oneof![0..100 * MIB, 0..TIB, 0..48 * TIB],
+            memory in prop_oneof![8 * MIB..GIB, GIB..64 * GIB],
+            asked in proptest::option::of(prop_oneof![0..64 * MIB, 0..6 * GIB]),
+            (limits, streamed) in prop_oneof![Just((S3, false)), Just((OSS, true))],
+        ) {
+            let to = store(Some(limits), streamed);
+            match shape(&to, memory, asked, size) {
+                Err(e) => prop_assert_eq!(e.kind(), ErrorKind::Invalid),
+                Ok(Shape::Whole) => prop_assert!(size <= memory && size <= to.put_bytes_max),
+                Ok(Shape::WholeStreamed) => prop_assert!(false, "there are parts"),
+                Ok(Shape::Parts(parts)) => {
+                    prop_assert!(parts.count() <= limits.parts_max);
+                    prop_assert!(parts.count() >= 1 && size > 0);
+                    prop_assert!((limits.part_bytes_min..=limits.part_bytes_max).contains(&parts.part_size_bytes));
+                    prop_assert!(parts.streamed || parts.part_size_bytes <= memory);
+                    prop_assert!(!parts.streamed || streamed);
+                    if let Some(asked) = asked {
+                        prop_assert_eq!(parts.part_size_bytes, asked);
+                    } else if size.div_ceil(10_000) <= 64 * MIB {
+                        prop_assert!(parts.part_size_bytes <= 64 * MIB);
+                    }
+                    let mut end = 0;
+                    for number in [1, 2, parts.count() / 2, parts.count() - 1, parts.count()] {
+                        if number >= 1 && number <= parts.count() {
+                            let range = parts.range(number);
+                            prop_assert_eq!(range.start, u64::from(number - 1) * parts.part_size_bytes);
+                            prop_assert!(range.start < range.end);
+                            end = range.end;
+                        }
+                    }
+                    prop_assert_eq!(end, size);
+                }
+            }
+        }
+    }
+}
