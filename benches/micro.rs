@@ -1,0 +1,65 @@
+//! Micro-benchmarks of what every byte and every key passes through: `cargo bench`. Compare lines of one run, never of two.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dragon::storage::checksum::{Crc64, Crc64Combiner, NVME, XZ};
+use dragon::storage::{Entry, Kind, Page};
+
+fn checksums(c: &mut Criterion) {
+    let mut group = c.benchmark_group("checksum");
+    for size in [4 << 10, 1 << 20] {
+        let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(format!("both crc64s, {size} bytes"), |b| b.iter(|| Crc64::of(black_box(&bytes))));
+        group.bench_function(format!("crc64fast xz alone, {size} bytes"), |b| {
+            b.iter(|| {
+                let mut digest = crc64fast::Digest::new();
+                digest.write(black_box(&bytes));
+                digest.sum64()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn combine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("combine");
+    let part = Crc64 { xz: 0x1234_5678_9abc_def0, nvme: 0x0fed_cba9_8765_4321, len: 8 << 20 };
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("one part, power cached", |b| {
+        let mut combiner = Crc64Combiner::default();
+        b.iter(|| combiner.push(black_box(part)));
+    });
+    group.bench_function("one part, power computed", |b| b.iter(|| (XZ.combine(part.xz, part.xz, black_box(part.len)), NVME.combine(part.nvme, part.nvme, part.len))));
+    group.bench_function("crc_fast, one polynomial", |b| {
+        b.iter(|| crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc64Xz, part.xz, part.xz, black_box(part.len)));
+    });
+    group.finish();
+}
+
+fn pages(c: &mut Criterion) {
+    let keys: Vec<String> = (0..1000).map(|i| format!("photos/2026/{i:08}.jpg")).collect();
+    let mut group = c.benchmark_group("page");
+    group.throughput(Throughput::Elements(keys.len() as u64));
+    group.bench_function("fill and read 1000 entries", |b| {
+        b.iter(|| {
+            let mut page = Page::new();
+            for key in &keys {
+                page.push(Entry {
+                    key: key.as_bytes(),
+                    size: 1,
+                    etag: "900150983cd24fb0d6963f7d28e17f72",
+                    modified: None,
+                    storage_class: "STANDARD",
+                    kind: Kind::Object,
+                });
+            }
+            page.iter().map(|entry| entry.key.len() + entry.etag.len()).sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, checksums, combine, pages);
+criterion_main!(benches);
