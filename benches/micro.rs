@@ -31,7 +31,9 @@ fn combine(c: &mut Criterion) {
         let mut combiner = Crc64Combiner::default();
         b.iter(|| combiner.push(black_box(part)));
     });
-    group.bench_function("one part, power computed", |b| b.iter(|| (XZ.combine(part.xz, part.xz, black_box(part.len)), NVME.combine(part.nvme, part.nvme, part.len))));
+    group.bench_function("one part, power computed", |b| {
+        b.iter(|| (XZ.combine(part.xz, part.xz, black_box(part.len)), NVME.combine(part.nvme, part.nvme, part.len)))
+    });
     group.bench_function("crc_fast, one polynomial", |b| {
         b.iter(|| crc_fast::checksum_combine(crc_fast::CrcAlgorithm::Crc64Xz, part.xz, part.xz, black_box(part.len)));
     });
