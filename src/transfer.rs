@@ -9,6 +9,7 @@
 //! - Deletes come last: after both listings ended clean and every copy ended.
 //! - Memory does not depend on how many objects there are.
 
+pub mod attributes;
 pub mod budget;
 mod copy;
 pub mod event;
