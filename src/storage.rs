@@ -67,6 +67,10 @@ pub trait Storage: Debug + Display + Send + Sync + 'static {
     /// Reads what the service knows of an object, with every checksum it states.
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo>;
 
+    /// Asks how large part `number` (from 1) is of an object that was written in parts: its composite checksum, or its `-N` ETag, is
+    /// over these. `None` where the object has no parts or the service does not tell (S3: HEAD with partNumber, design.md section 6).
+    async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>>;
+
     /// Opens an object's bytes.
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput>;
 
@@ -207,6 +211,15 @@ pub struct Get {
     pub range: Option<Range<u64>>,
     /// Only if the object is still this one; else [`ErrorKind::Changed`](crate::error::ErrorKind::Changed).
     pub if_match: Option<ETag>,
+}
+
+/// One of the parts that an object was written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Length of this part in bytes.
+    pub size_bytes: u64,
+    /// How many parts the object has.
+    pub parts: u32,
 }
 
 /// An opened object.

@@ -16,7 +16,7 @@ use super::layer::{self, Operation};
 use super::payload::ByteStream;
 use super::{
     Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
-    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, Upload, UploadId,
+    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -298,6 +298,11 @@ impl Storage for FaultLayer {
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
         let effects = self.before(Operation::Head, &object.key).await?;
         after(&effects, self.inner.head(object).await?, |info| off_by_one(&mut info.checksums))
+    }
+
+    async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>> {
+        let effects = self.before(Operation::Head, &object.key).await?;
+        after(&effects, self.inner.stored_part(object, number).await?, |_| ())
     }
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {

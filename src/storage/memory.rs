@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use super::{
     Account, BucketInfo, Capabilities, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits, ObjectInfo,
-    ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage,
+    ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -371,6 +371,10 @@ impl Storage for MemoryStore {
         self.locked(|bucket| Ok(bucket.object(object)?.info.clone())).map_err(|e| self.told("head", &object.key, e))
     }
 
+    async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>> {
+        self.locked(|bucket| Ok(bucket.object(object)?.stored_part(number))).map_err(|e| self.told("head", &object.key, e))
+    }
+
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
         self.locked(|bucket| bucket.object(object)?.open(&get)).map_err(|e| self.told("get", &object.key, e))
     }
@@ -505,6 +509,9 @@ mod tests {
                 Stated::Composite => assert_eq!(output.checksums.composite.map(|c| c.parts), Some(2)),
                 Stated::Md5 | Stated::Nothing => assert!(output.checksums.is_empty()),
             }
+            let sizes = [1, 2, 3]
+                .map(|number| futures::executor::block_on(store.stored_part(&upload.key.clone().into(), number)).expect("known").map(|p| p.size_bytes));
+            assert_eq!(sizes, [Some(2), Some(1), None]);
             assert_eq!(output.etag.multipart().map(|m| m.1), matches!(stated, Stated::Crc64 | Stated::Md5).then_some(2));
         }
     }

@@ -10,7 +10,7 @@ use md5::{Digest, Md5};
 use super::{CHUNK_BYTES_MAX, MemoryOptions, Stated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Algorithm, Composite, Crc64, Crc64Hasher};
-use crate::storage::{Attributes, Capabilities, Checksums, ETag, Entry, Get, GetOutput, Key, MetadataRule, ObjectInfo, Payload};
+use crate::storage::{Attributes, Capabilities, Checksums, ETag, Entry, Get, GetOutput, Key, MetadataRule, ObjectInfo, Payload, StoredPart};
 
 /// Bytes that arrived whole, and their true checksums.
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub(super) struct Body {
 pub(super) struct Object {
     chunks: Vec<Bytes>,
     crc64: Crc64,
+    part_lens: Vec<u64>,
     pub(super) info: ObjectInfo,
 }
 
@@ -100,6 +101,7 @@ impl Object {
         let chunks = parts.iter().flat_map(|p| p.chunks.iter().cloned()).collect();
         let mut object = Self::new(chunks, crc64, checksums, etag, attributes, options);
         object.info.parts = Some(count);
+        object.part_lens = parts.iter().map(|p| p.len()).collect();
         object
     }
 
@@ -113,7 +115,13 @@ impl Object {
         // An ACL is set, never read.
         attributes.acl = None;
         let modified = Some(whole_second(options.clock.now()));
-        Self { chunks, crc64, info: ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() } }
+        Self { chunks, crc64, part_lens: Vec::new(), info: ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() } }
+    }
+
+    /// How large one of the parts is that made this object.
+    pub(super) fn stored_part(&self, number: u32) -> Option<StoredPart> {
+        let size_bytes = *self.part_lens.get(number.checked_sub(1)? as usize)?;
+        Some(StoredPart { size_bytes, parts: self.info.parts? })
     }
 
     /// The CRC-64s of the bytes, whatever is stated of them.

@@ -15,7 +15,7 @@ use os::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreEx
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Attributes, Capabilities, Condition, Deleted, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart, ObjectInfo, ObjectRef, Page,
-    Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, payload,
+    Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, payload,
 };
 
 /// Bodies up to this many bytes go as one put, larger ones as a multipart write with parts of this size.
@@ -132,6 +132,10 @@ impl Storage for ForeignStore {
         let options = GetOptions { head: true, version: object.version.clone(), ..GetOptions::default() };
         let result = self.inner.get_opts(&path(&object.key)?, options).await.map_err(|e| self.fail(&object.key, "head", e))?;
         Ok(info(&result.meta, &result.attributes))
+    }
+
+    async fn stored_part(&self, _: &ObjectRef, _: u32) -> Result<Option<StoredPart>> {
+        Ok(None)
     }
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
