@@ -6,6 +6,7 @@ mod cli;
 mod corruption;
 mod docs;
 mod doctor;
+#[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
 mod layering;
 mod memory;
