@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::MemoryBudget;
 use super::event::Event;
 use super::filter::Filter;
 use super::progress::Progress;
@@ -154,6 +155,8 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// Where events go. The run waits for a full channel, so it must be drained; a closed one is ignored.
     pub events: Option<mpsc::Sender<Event>>,
+    /// The byte budget that this run shares with others of the process. `None` gives it one of its own, of [`Options::memory_bytes`].
+    pub memory: Option<MemoryBudget>,
     /// Counters to look at while it runs.
     pub progress: Arc<Progress>,
     /// Where delete candidates and unordered listings are spilled. `None` is the system's temporary directory.
