@@ -9,7 +9,6 @@
 //! - Deletes come last: after both listings ended clean and every copy ended.
 //! - Memory does not depend on how many objects there are.
 
-#[allow(dead_code, reason = "the copier lands next")]
 mod attributes;
 pub mod budget;
 mod copy;
@@ -18,7 +17,6 @@ pub mod filter;
 pub mod job;
 pub mod parts;
 pub mod progress;
-#[allow(dead_code, reason = "the copier lands next")]
 mod prove;
 pub mod report;
 mod run;

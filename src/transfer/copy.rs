@@ -129,11 +129,8 @@ impl Copier {
         if let Some(copied) = self.copy_within(task).await? {
             return Ok(copied);
         }
-        let cutter = Cutter {
-            destination: self.destination.capabilities(),
-            memory_bytes: self.budget.capacity_bytes(),
-            part_size_bytes: self.options.part_size_bytes,
-        };
+        let cutter =
+            Cutter { destination: self.destination.capabilities(), memory_bytes: self.budget.capacity_bytes(), part_size_bytes: self.options.part_size_bytes };
         let reader = self.reader(task, moving, doubted);
         match cutter.shape(task.size)? {
             Shape::Whole => self.copy_whole(task, &reader).await,
@@ -208,7 +205,9 @@ impl Copier {
     fn told(&self, task: &CopyTask, error: Error) -> Error {
         let error = error.during("copy").on_key(&task.source_key).in_store(&self.source);
         match error.kind() {
-            ErrorKind::Integrity => error.advise("nothing wrong was left at the destination; copy it again, and if it fails again look for a broken proxy, disk or memory"),
+            ErrorKind::Integrity => {
+                error.advise("nothing wrong was left at the destination; copy it again, and if it fails again look for a broken proxy, disk or memory")
+            }
             ErrorKind::Changed => error.advise("the object keeps changing: copy it when its writer rests"),
             _ => error,
         }

@@ -86,7 +86,8 @@ impl Copier {
         let mut moved = begun
             .map(|begun| async {
                 let (number, _slot, reserved): (u32, _, Reservation) = begun?;
-                let sent = if parts.streamed { self.stream_part(&filling, number, reserved).await? } else { self.move_part(&filling, number, reserved).await? };
+                let sent =
+                    if parts.streamed { self.stream_part(&filling, number, reserved).await? } else { self.move_part(&filling, number, reserved).await? };
                 Ok::<_, Error>((number, sent))
             })
             .buffer_unordered(at_once)
@@ -104,7 +105,9 @@ impl Copier {
         let output = match multipart.complete(upload, &filled.parts, complete).await {
             Ok(output) => output,
             // The answer to a Complete that worked may be lost, and the upload is gone when it is asked for again (protocol.md 2.8).
-            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => self.already_complete(upload, filled, sent, error).await?,
+            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => {
+                self.already_complete(upload, filled, sent, error).await?
+            }
             Err(error) if error.kind() == ErrorKind::Integrity => return Err(Setback::StartOver(error)),
             Err(error) => return Err(Setback::Final(error)),
         };

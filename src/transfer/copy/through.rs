@@ -32,7 +32,7 @@ impl Copier {
         };
         let (crc, digester) = seen.taken()?;
         let source_proof = witness.judge(&crc, digester)?;
-        let destination_proof = self.prove_passed(task, &output, &sent, &mut Held::new(&[], crc)).await?;
+        let destination_proof = self.prove_passed(task, &output, &sent, &mut Held::gone(crc)).await?;
         let mut checksums = crc.checksums();
         checksums.merge(&output.checksums);
         Ok(Copied {

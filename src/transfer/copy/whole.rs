@@ -10,31 +10,31 @@ use crate::storage::{Attributes, ETag, Encryption, Key, ObjectRef, Payload, Put,
 use crate::transfer::prove::{Witness, judge, judge_md5, md5_of};
 use crate::transfer::task::{Copied, CopyTask, Proof};
 
-/// Bytes in memory and what was computed over them; MD5 only when somebody asks.
+/// Bytes in memory (or gone by) and what was computed over them; MD5 only of bytes in memory, and only when somebody asks.
 pub(super) struct Held<'a> {
-    pub(super) chunks: &'a [Bytes],
+    chunks: Option<&'a [Bytes]>,
     pub(super) crc: Crc64,
     md5: Option<[u8; 16]>,
 }
 
 impl<'a> Held<'a> {
     pub(super) fn new(chunks: &'a [Bytes], crc: Crc64) -> Self {
-        Self { chunks, crc, md5: None }
+        Self { chunks: Some(chunks), crc, md5: None }
     }
 
-    async fn md5(&mut self) -> [u8; 16] {
-        match self.md5 {
-            Some(md5) => md5,
-            None => *self.md5.insert(md5_of(self.chunks).await),
-        }
+    /// Bytes that passed through and are no longer here.
+    pub(super) fn gone(crc: Crc64) -> Self {
+        Self { chunks: None, crc, md5: None }
     }
 
-    /// Compares with an ETag that may be an MD5; `None` where it is none, or where MD5 is not to be computed.
+    /// Compares with an ETag that may be an MD5; `None` where it is none, or where MD5 cannot or is not to be computed.
     pub(super) async fn judge_etag(&mut self, etag: &ETag, md5: bool) -> Option<Result<Proof>> {
-        if !md5 || etag.md5().is_none() {
-            return None;
-        }
-        Some(judge_md5(etag, &self.md5().await))
+        let chunks = self.chunks.filter(|_| md5 && etag.md5().is_some())?;
+        let ours = match self.md5 {
+            Some(known) => known,
+            None => *self.md5.insert(md5_of(chunks).await),
+        };
+        Some(judge_md5(etag, &ours))
     }
 }
 
