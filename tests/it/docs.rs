@@ -1,1 +1,128 @@
-//! Tests: docs.
+//! The documents, held to what they promise: every command of the README runs, both READMEs give the same commands, and the
+//! library example is the one that compiles.
+
+use std::path::Path;
+use std::process::Command;
+
+use dragon::devserver::{DevServer, Options};
+
+const README: &str = include_str!("../../README.md");
+const README_ZH: &str = include_str!("../../README.zh-CN.md");
+
+/// The bodies of the fenced blocks of one language.
+fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let mut found = Vec::new();
+    let mut rest = document;
+    while let Some(start) = rest.find(&fence) {
+        let body = &rest[start + fence.len()..];
+        let end = body.find("```").expect("a closed block");
+        found.push(&body[..end]);
+        rest = &body[end + 3..];
+    }
+    found
+}
+
+fn commands(document: &str) -> Vec<&str> {
+    blocks(document, "sh").into_iter().flat_map(str::lines).filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// A stage for the README's story: two clouds with its buckets, a folder of pictures, and an environment with nothing else in it.
+struct Stage {
+    server: DevServer,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let server = DevServer::start(Options::default()).await.expect("two clouds");
+        let folder = tempfile::tempdir().expect("a folder");
+        let stage = Self { server, folder };
+        std::fs::create_dir(stage.folder.path().join("pictures")).expect("a folder");
+        for name in ["one.jpg", "two words.jpg", "三.jpg"] {
+            std::fs::write(stage.folder.path().join("pictures").join(name), name.repeat(100)).expect("a picture");
+        }
+        for command in [
+            "dragon mb s3://photos",
+            "dragon mb oss://photos-cn",
+            "dragon cp pictures/one.jpg s3://photos/2026/a.jpg",
+            "dragon cp -r ./pictures s3://photos/2026/",
+        ] {
+            stage.run(command).await;
+        }
+        stage
+    }
+
+    /// Runs a line as a shell does and expects success.
+    async fn run(&self, line: &str) {
+        let (line, folder) = (line.to_owned(), self.folder.path().to_owned());
+        let (s3, oss) = (self.server.s3_endpoint(), self.server.oss_endpoint());
+        let ran = tokio::task::spawn_blocking(move || {
+            let binary = Path::new(env!("CARGO_BIN_EXE_dragon")).parent().expect("a folder").to_owned();
+            let output = Command::new("bash")
+                .args(["-euo", "pipefail", "-c", &line])
+                .current_dir(&folder)
+                .env_clear()
+                .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", binary.display()))
+                .env("HOME", &folder)
+                .envs([("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", &s3)])
+                .envs([("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou"), ("OSS_ENDPOINT", &oss)])
+                .output();
+            (line, output)
+        });
+        let (line, output) = ran.await.expect("a task");
+        let output = output.expect("bash runs");
+        assert!(
+            output.status.success(),
+            "'{line}' ended with {}\nstdout: {}\nstderr: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_readme_runs() {
+    let stage = Stage::set().await;
+    let mut ran = 0;
+    for line in commands(README) {
+        match line.split(' ').next() {
+            Some("dragon") => {
+                stage.run(line).await;
+                ran += 1;
+            }
+            // The stage gives the same variables other values.
+            Some("export") => assert!(line.contains("ACCESS_KEY_ID=..."), "a new export: give it to the stage too: {line}"),
+            // Both are run by .ci/run as they stand here: the first as a step, the second as the test command.
+            Some("cargo") => assert!(matches!(line, "cargo run --release -- demo" | "cargo test"), "a cargo command that nothing runs: {line}"),
+            _ => panic!("a command that nothing runs: {line}"),
+        }
+    }
+    assert!(ran > 15, "the commands were found");
+    let copied = std::fs::read(stage.folder.path().join("a.jpg")).expect("what `dragon cp` fetched");
+    assert_eq!(copied, b"one.jpg".repeat(100));
+    stage.server.shutdown().await;
+}
+
+#[test]
+fn both_readmes_give_the_same_commands_and_code() {
+    for language in ["sh", "toml", "rust"] {
+        assert_eq!(blocks(README, language), blocks(README_ZH, language), "{language}");
+    }
+    let tables = |document: &str| document.lines().filter(|l| l.starts_with('|')).count();
+    assert_eq!(tables(README), tables(README_ZH), "rows of tables");
+}
+
+#[test]
+fn the_readmes_library_example_is_the_one_that_compiles() {
+    let example = include_str!("../../examples/sync.rs");
+    let code = &example[example.find("use ").expect("code")..];
+    assert_eq!(blocks(README, "rust"), [code]);
+    assert!(example.lines().count() < 30, "the example stays under 30 lines");
+}
+
+#[test]
+fn ci_runs_the_readmes_demo() {
+    assert!(include_str!("../../.ci/run").contains("cargo run --release -- demo"));
+}
