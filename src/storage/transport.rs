@@ -19,15 +19,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::payload::{ByteStream, Payload};
 
+#[cfg(test)]
+pub(in crate::storage) mod canned;
 mod connect;
 mod proxy;
 mod stream;
-#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod target;
-#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod text;
 mod tls;
-#[allow(dead_code, unused_imports, reason = "both clients are being built on it")]
 pub(in crate::storage) mod xml;
 
 /// How to reach a service. Everything has a bound.

@@ -8,7 +8,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+mod cache;
+mod chain;
+mod environment;
+mod files;
+mod http;
+mod instance;
+mod process;
+mod sts;
+#[cfg(test)]
+mod tests;
+
+pub(super) use chain::chain;
+pub use environment::Environment;
 
 /// A source of credentials. Asked before every request, so it keeps what it has until that runs out.
 #[async_trait]
@@ -105,6 +119,10 @@ pub struct Options {
     pub ecs_role: Option<String>,
     /// Command whose standard output is `{"AccessKeyId":..,"AccessKeySecret":..,"SecurityToken":..,"Expiration":..}`.
     pub credential_process: Option<String>,
+    /// URL of the security token service. `None`: `https://sts.aliyuncs.com`, or that of `ALIBABA_CLOUD_STS_REGION`.
+    pub sts_endpoint: Option<String>,
+    /// URL of the ECS metadata service. `None`: `http://100.100.100.200`.
+    pub metadata_endpoint: Option<String>,
 }
 
 /// Shows which fields are set, and no secret.
@@ -118,4 +136,27 @@ impl fmt::Debug for Options {
             .field("ecs_role", &self.ecs_role)
             .finish_non_exhaustive()
     }
+}
+
+/// Fetches credentials anew each time it is asked; a [`cache::Cached`] keeps what it fetched.
+#[async_trait]
+trait Source: fmt::Debug + Send + Sync + 'static {
+    async fn fetch(&self) -> Result<Credentials>;
+}
+
+fn refuse(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Credentials, message)
+}
+
+/// The form in which the metadata service, STS, a process and a URI all state a temporary key.
+fn from_json(json: &serde_json::Value, whence: &str) -> Result<Credentials> {
+    let text = |names: &[&str]| names.iter().find_map(|n| json[*n].as_str()).filter(|t| !t.is_empty()).map(str::to_owned);
+    let need = |name: &str, value: Option<String>| value.ok_or_else(|| refuse(format!("{whence} gave no {name}")));
+    let id = need("AccessKeyId", text(&["AccessKeyId", "access_key_id"]))?;
+    let secret = need("AccessKeySecret", text(&["AccessKeySecret", "access_key_secret"]))?;
+    let expires = match text(&["Expiration"]) {
+        None => None,
+        Some(at) => Some(at.parse().map_err(|_| refuse(format!("{whence} gave an expiration that is no time: {}", at.escape_debug())))?),
+    };
+    Ok(Credentials::temporary(id, secret, text(&["SecurityToken", "sts_token", "StsToken"]), expires))
 }

@@ -59,6 +59,19 @@ impl Target {
         self
     }
 
+    /// Appends parameters that are encoded already, such as a signature.
+    #[must_use]
+    pub(in crate::storage) fn and(mut self, encoded: Vec<(String, Option<String>)>) -> Self {
+        self.query.extend(encoded);
+        self
+    }
+
+    /// The same parameters at another path.
+    #[must_use]
+    pub(in crate::storage) fn at(&self, path: &[u8]) -> Self {
+        Self { query: self.query.clone(), ..Self::new(path) }
+    }
+
     /// The encoded path.
     pub(in crate::storage) fn path(&self) -> &str {
         &self.path

@@ -200,6 +200,11 @@ pub(in crate::storage) fn list_buckets(body: &[u8]) -> Result<Buckets> {
     Ok(Buckets { buckets, next })
 }
 
+/// Whether a GetBucketVersioning answer says that versions were never kept: it has no status then.
+pub(in crate::storage) fn versioning_is_off(body: &[u8]) -> Result<bool> {
+    Ok(Element::parse(body, &["VersioningConfiguration"])?.text("Status").is_none_or(|s| s.trim().is_empty()))
+}
+
 fn is_truncated(root: &Element) -> Result<bool> {
     match root.require("IsTruncated")?.trim() {
         "true" => Ok(true),
@@ -336,6 +341,14 @@ mod tests {
         let s3 = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>x</Name><BucketRegion>us-east-1</BucketRegion></Bucket></Buckets><ContinuationToken>t</ContinuationToken></ListAllMyBucketsResult>";
         let page = list_buckets(s3).expect("buckets");
         assert_eq!((page.buckets[0].region.as_deref(), page.next.as_deref()), (Some("us-east-1"), Some("t")));
+    }
+
+    #[test]
+    fn only_a_missing_status_means_no_versions() {
+        let off = |status: &str| versioning_is_off(format!("<VersioningConfiguration>{status}</VersioningConfiguration>").as_bytes()).expect("a document");
+        assert!(off("") && off("<Status/>"));
+        assert!(!off("<Status>Enabled</Status>") && !off("<Status>Suspended</Status>"));
+        assert!(versioning_is_off(b"<Error/>").is_err());
     }
 
     #[test]
