@@ -20,8 +20,8 @@ use crate::storage::object::{Attributes, ETag, ObjectInfo, ObjectRef};
 use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
-    Complete, Deleted, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, Upload,
-    UploadId,
+    Complete, Deleted, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart,
+    Upload, UploadId,
 };
 
 mod account;
