@@ -18,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
+mod auth;
 mod listener;
 mod oss;
 mod s3;
@@ -27,6 +28,7 @@ pub mod weather;
 mod wire;
 
 use listener::Listener;
+pub use oss::{AccessKey, OssOptions, Token};
 use store::Store;
 pub use traffic::Traffic;
 use weather::Fault;
@@ -60,6 +62,8 @@ pub struct Options {
     pub s3_region: String,
     /// The OSS side's region, without `oss-`.
     pub oss_region: String,
+    /// What else the OSS side is told.
+    pub oss: OssOptions,
     /// The seed of faults that strike by chance.
     pub weather_seed: u64,
     /// Time and ids.
@@ -76,6 +80,7 @@ impl Default for Options {
             credentials: Credentials { access_key_id: "dragon".into(), access_key_secret: "dragon-secret".into() },
             s3_region: "us-east-1".into(),
             oss_region: "cn-hangzhou".into(),
+            oss: OssOptions::default(),
             weather_seed: 0,
             clock: Clock::system(),
         }
@@ -127,7 +132,13 @@ impl DevServer {
         let s3_store = open_store(&options, "s3").await?;
         let oss_store = open_store(&options, "oss").await?;
         let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), &options.credentials, &options.s3_region));
-        let oss = Arc::new(oss::OssDialect::new(Arc::clone(&oss_store), options.credentials.clone(), options.oss_region.clone(), options.clock.clone()));
+        let oss = Arc::new(oss::OssDialect::new(
+            Arc::clone(&oss_store),
+            &options.credentials,
+            options.oss_region.clone(),
+            options.clock.clone(),
+            options.oss.clone(),
+        ));
         let listen = |cloud, address, dialect| Listener::start(cloud, address, dialect, Arc::clone(&weather), options.clock.clone());
         Ok(Self {
             s3: Side { store: s3_store, listener: listen(Cloud::S3, options.s3_listen, s3 as Arc<dyn Dialect>).await? },

@@ -1,0 +1,111 @@
+//! Copying within the service: CopyObject, and the source of an UploadPartCopy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use percent_encoding::percent_decode_str;
+
+use super::condition::{self, Verdict};
+use super::error::{OssError, OssResult};
+use super::operation::{Target, check_bucket_name, check_key};
+use super::reply::Reply;
+use super::request::Head;
+use super::xml::Writer;
+use super::{OssDialect, attributes, restore, shown_etag, xml_date};
+use crate::devserver::store::{Attributes, Kind, Object};
+
+/// CopyObject takes sources up to 1 GB, larger ones go through UploadPartCopy: protocol.md 2.2.
+const SOURCE_BYTES_MAX: u64 = 1 << 30;
+/// The mark of an object whose CRC-64 the service does not tell.
+const NO_CRC: &str = "no-crc64";
+
+/// Whether the service tells an object's CRC-64.
+pub(super) fn has_crc(object: &Object) -> bool {
+    !object.attributes.extra.contains_key(NO_CRC)
+}
+
+impl OssDialect {
+    /// CopyObject; onto itself it changes the attributes.
+    pub(super) async fn copy_object(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        let source = self.copy_source(head)?;
+        if source.size() > SOURCE_BYTES_MAX {
+            return Err(OssError::too_large("Source object Length exceeds the maximum allowed size."));
+        }
+        let attributes = self.copied_attributes(target, head, &source)?;
+        let object = self.store.write(&target.bucket, &target.key, |current| {
+            condition::check_overwrite(head, current)?;
+            let copy = self.store.normal_object(source.content.clone(), source.digests, attributes);
+            // A multipart object's copy has no MD5 of the whole to show, so it keeps the ETag.
+            let etag = if copy.digests.md5.is_some() { copy.etag.clone() } else { source.etag.clone() };
+            Ok::<_, OssError>(Object { etag, ..copy })
+        })?;
+        let mut xml = Writer::new();
+        xml.open("CopyObjectResult").leaf("ETag", shown_etag(&object)).leaf("LastModified", xml_date(object.last_modified)).close("CopyObjectResult");
+        let mut reply = Reply::xml(xml);
+        if has_crc(&object) {
+            reply.headers.insert("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz));
+        }
+        attributes::encryption_into_response(&object.attributes, &mut reply.headers)?;
+        Ok(reply)
+    }
+
+    /// The object that `x-oss-copy-source` names, its conditions met and its bytes readable.
+    pub(super) fn copy_source(&self, head: &Head) -> OssResult<Arc<Object>> {
+        let source = source_of_header(head)?;
+        let mut object = self.store.object(&source.bucket, &source.key)?;
+        if let Kind::Symlink { target } = &object.kind {
+            object = self.store.object(&source.bucket, target)?;
+        }
+        if condition::COPY_SOURCE.judge(head, &object, object.last_modified)? == Verdict::NotModified {
+            return Err(OssError::new(304, "NotModified", "The source was not modified."));
+        }
+        restore::check_readable(&object, self.clock.now())?;
+        Ok(object)
+    }
+
+    /// What the copy carries: the source's metadata unless REPLACE, its tags unless Replace; class, ACL and encryption are the
+    /// request's own, for they are not inherited.
+    fn copied_attributes(&self, target: &Target, head: &Head, source: &Object) -> OssResult<Attributes> {
+        let own = self.new_attributes(target, head)?;
+        let mut attributes = match directive(head, "x-oss-metadata-directive")? {
+            true => own.clone(),
+            false => Attributes {
+                acl: own.acl.clone(),
+                storage_class: own.storage_class.clone(),
+                encryption: own.encryption.clone(),
+                ..Attributes::clone(&source.attributes)
+            },
+        };
+        attributes.tags = if directive(head, "x-oss-tagging-directive")? { own.tags } else { source.attributes.tags.clone() };
+        attributes.restore = None;
+        attributes.extra = if self.crc_after_copy { BTreeMap::new() } else { BTreeMap::from([(NO_CRC.to_owned(), String::new())]) };
+        Ok(attributes)
+    }
+}
+
+/// Whether a directive says to replace; COPY is the default.
+fn directive(head: &Head, name: &str) -> OssResult<bool> {
+    match head.header(name)? {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("copy") => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("replace") => Ok(true),
+        Some(text) => Err(OssError::bad_value(name, text, "The directive must be COPY or REPLACE.")),
+    }
+}
+
+/// `/bucket/encoded-key[?versionId=null]`.
+fn source_of_header(head: &Head) -> OssResult<Target> {
+    const NAME: &str = "x-oss-copy-source";
+    let text = head.header(NAME)?.unwrap_or_default();
+    let invalid = || OssError::bad_value(NAME, text, "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey.");
+    let (path, version) = text.split_once("?versionId=").unwrap_or((text, "null"));
+    let bytes: Vec<u8> = percent_decode_str(path.strip_prefix('/').unwrap_or(path)).collect();
+    let at = bytes.iter().position(|b| *b == b'/').ok_or_else(invalid)?;
+    let bucket = String::from_utf8(bytes[..at].to_vec()).map_err(|_| invalid())?;
+    check_bucket_name(&bucket)?;
+    if version != "null" {
+        return Err(OssError::new(404, "NoSuchVersion", "The specified version does not exist.").detail("VersionId", version));
+    }
+    Ok(Target { bucket, key: check_key(&bytes[at + 1..])? })
+}
