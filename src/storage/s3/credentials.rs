@@ -1,0 +1,184 @@
+//! Who we are: one set of credentials, fetched by one caller at a time, kept until shortly before it expires.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::identity::Identity;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long before their end credentials are fetched anew (protocol.md section 6).
+const REFRESH_EARLY: SignedDuration = SignedDuration::from_mins(5);
+
+/// Credentials in the form that the signer takes.
+pub(super) struct Held {
+    pub(super) identity: Identity,
+    access_key_id: String,
+    has_token: bool,
+    expires: Option<Timestamp>,
+}
+
+impl Held {
+    /// Whether they are temporary, so that fresh ones can differ.
+    pub(super) fn has_token(&self) -> bool {
+        self.has_token
+    }
+}
+
+impl From<Credentials> for Held {
+    fn from(credentials: Credentials) -> Self {
+        Self {
+            access_key_id: credentials.access_key_id().to_owned(),
+            has_token: credentials.session_token().is_some(),
+            expires: credentials.expiry().and_then(|t| Timestamp::try_from(t).ok()),
+            identity: credentials.into(),
+        }
+    }
+}
+
+/// The credentials of one account; `provider` is `None` where requests are not signed.
+pub(super) struct CredentialCache {
+    provider: Option<SharedCredentialsProvider>,
+    held: RwLock<Option<Arc<Held>>>,
+    fetching: tokio::sync::Mutex<()>,
+    clock: Clock,
+}
+
+impl CredentialCache {
+    pub(super) fn new(provider: Option<SharedCredentialsProvider>, clock: Clock) -> Self {
+        Self { provider, held: RwLock::default(), fetching: tokio::sync::Mutex::default(), clock }
+    }
+
+    /// The credentials to sign with, `None` for an anonymous caller.
+    pub(super) async fn current(&self) -> Result<Option<Arc<Held>>> {
+        let Some(provider) = &self.provider else { return Ok(None) };
+        if let Some(held) = self.kept().filter(|h| !self.is_due(h)) {
+            return Ok(Some(held));
+        }
+        let _one = self.fetching.lock().await;
+        let kept = self.kept();
+        if let Some(held) = kept.clone().filter(|h| !self.is_due(h)) {
+            return Ok(Some(held));
+        }
+        match self.fetch(provider).await {
+            Ok(held) => Ok(Some(held)),
+            // They still serve for a while: a source that stumbles must not stop the work.
+            Err(e) => match kept.filter(|h| h.expires.is_none_or(|at| at > self.clock.now())) {
+                Some(held) => {
+                    tracing::warn!(error = %e, "cannot refresh the S3 credentials; the old ones still serve");
+                    Ok(Some(held))
+                }
+                None => Err(e),
+            },
+        }
+    }
+
+    /// Fetches anew because the service says that `stale` has expired. Callers that come together share one fetch.
+    pub(super) async fn refresh(&self, stale: &Arc<Held>) -> Result<Arc<Held>> {
+        let _one = self.fetching.lock().await;
+        if let Some(held) = self.kept().filter(|h| !Arc::ptr_eq(h, stale)) {
+            return Ok(held);
+        }
+        match &self.provider {
+            Some(provider) => self.fetch(provider).await,
+            None => Ok(stale.clone()),
+        }
+    }
+
+    /// The access key id in use, empty for an anonymous caller.
+    pub(super) async fn access_key_id(&self) -> Result<String> {
+        Ok(self.current().await?.map(|h| h.access_key_id.clone()).unwrap_or_default())
+    }
+
+    fn kept(&self) -> Option<Arc<Held>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_due(&self, held: &Held) -> bool {
+        held.expires.is_some_and(|at| at.duration_since(self.clock.now()) < REFRESH_EARLY)
+    }
+
+    async fn fetch(&self, provider: &SharedCredentialsProvider) -> Result<Arc<Held>> {
+        let credentials = provider.provide_credentials().await.map_err(|e| {
+            let passing = std::error::Error::source(&e).is_some_and(is_passing);
+            let kind = if passing { ErrorKind::Unavailable } else { ErrorKind::Credentials };
+            Error::new(kind, "cannot get S3 credentials")
+                .caused_by(e)
+                .advise("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or the store's own keys; or anonymous = true for a public bucket")
+        })?;
+        let held = Arc::new(Held::from(credentials));
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
+        Ok(held)
+    }
+}
+
+/// Whether one of our own road's errors lies below, which may pass.
+fn is_passing(e: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(e), |e| e.source()).any(|e| e.downcast_ref::<Error>().is_some_and(|e| e.kind() == ErrorKind::Unavailable))
+}
+
+/// Wall time as the AWS crates take it.
+pub(super) fn system_time(at: Timestamp) -> SystemTime {
+    at.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_credential_types::provider::{error::CredentialsError, future};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    /// Gives keys that live an hour, then fails.
+    #[derive(Debug)]
+    struct Source {
+        clock: Clock,
+        calls: Arc<AtomicU32>,
+        works: u32,
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let call = self.calls.fetch_add(1, Ordering::Relaxed);
+            let expires = system_time(self.clock.now()) + Duration::from_secs(3600);
+            let works = call < self.works;
+            future::ProvideCredentials::new(async move {
+                tokio::task::yield_now().await;
+                if !works {
+                    return Err(CredentialsError::provider_error("the source stumbles"));
+                }
+                Ok(Credentials::new(format!("AK{call}"), "secret", Some("token".into()), Some(expires), "test"))
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_fetch_serves_many_and_old_keys_outlive_a_stumbling_source() {
+        let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 1);
+        let calls = Arc::new(AtomicU32::new(0));
+        let source = Source { clock: clock.clone(), calls: calls.clone(), works: 2 };
+        let cache = CredentialCache::new(Some(SharedCredentialsProvider::new(source)), clock.clone());
+        let all = futures::future::join_all((0..8).map(|_| cache.access_key_id())).await;
+        assert!(all.iter().all(|k| k.as_deref().is_ok_and(|k| k == "AK0")));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+
+        let stale = cache.current().await.expect("kept").expect("signed");
+        let fresh = futures::future::join_all((0..8).map(|_| cache.refresh(&stale))).await;
+        assert!(fresh.iter().all(|h| h.as_ref().is_ok_and(|h| h.access_key_id == "AK1")));
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+
+        clock.sleep(Duration::from_secs(3400)).await;
+        assert_eq!(cache.access_key_id().await.expect("still good"), "AK1");
+        clock.sleep(Duration::from_secs(300)).await;
+        let e = cache.access_key_id().await.expect_err("expired");
+        assert_eq!(e.kind(), ErrorKind::Credentials);
+        assert!(!e.to_string().contains("secret"));
+    }
+}
