@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::storage::checksum::{Algorithm, Checksums, Composite};
-use crate::storage::transport::Response;
+use crate::storage::transport::{Response, text};
 use crate::storage::{Attributes, Condition, ETag, Encryption, Kind, ObjectInfo, Restore};
 
 const META: &str = "x-amz-meta-";
@@ -18,9 +18,12 @@ const META: &str = "x-amz-meta-";
 /// Sets a header, or says which value no header can carry.
 pub(super) fn set(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let bad = || Error::invalid(format!("the value of {name} cannot stand in a header"));
-    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::invalid(format!("'{}' is no header name", name.escape_debug())))?;
-    headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| bad())?);
+    headers.insert(header_name(name)?, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| bad())?);
     Ok(())
+}
+
+fn header_name(name: &str) -> Result<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::invalid(format!("'{}' is no header name", name.escape_debug())))
 }
 
 /// What travels with a written object, as a write's headers.
@@ -41,7 +44,7 @@ pub(super) fn write_attributes(headers: &mut HeaderMap, attributes: &Attributes,
         }
     }
     for (name, value) in &attributes.user {
-        set(headers, &format!("{META}{name}"), &encode_value(value))?;
+        headers.insert(header_name(&format!("{META}{name}"))?, text::encode(value));
     }
     let (algorithm, key_id) = match &attributes.encryption {
         Some(encryption) => (Some(encryption.algorithm.as_str()), encryption.key_id.as_ref()),
@@ -67,21 +70,22 @@ pub(super) fn write_condition(headers: &mut HeaderMap, condition: Option<&Condit
 
 /// What the answer to HEAD or GET says of the object. `size` and `checksums` are the whole object's only where the answer is not a range's.
 pub(super) fn read_info(response: &Response) -> Result<ObjectInfo> {
-    let text = |name: &str| response.header(name).map(str::to_owned).filter(|v| !v.is_empty());
+    let header = |name: &str| response.header(name).map(str::to_owned).filter(|v| !v.is_empty());
     let user = response.head.headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix(META)?;
-        Some((name.to_owned(), decode_value(&String::from_utf8_lossy(value.as_bytes()))))
+        Some((name.to_owned(), text::decode(value)))
     });
     let attributes = Attributes {
-        content_type: text("content-type"),
-        cache_control: text("cache-control"),
-        content_disposition: text("content-disposition"),
-        content_encoding: text("content-encoding"),
-        content_language: text("content-language"),
-        expires: text("expires"),
+        content_type: header("content-type"),
+        cache_control: header("cache-control"),
+        content_disposition: header("content-disposition"),
+        content_encoding: header("content-encoding"),
+        content_language: header("content-language"),
+        expires: header("expires"),
         user: user.collect::<BTreeMap<_, _>>(),
-        storage_class: text("x-amz-storage-class"),
-        encryption: text("x-amz-server-side-encryption").map(|algorithm| Encryption { algorithm, key_id: text("x-amz-server-side-encryption-aws-kms-key-id") }),
+        storage_class: header("x-amz-storage-class"),
+        encryption: header("x-amz-server-side-encryption")
+            .map(|algorithm| Encryption { algorithm, key_id: header("x-amz-server-side-encryption-aws-kms-key-id") }),
         acl: None,
     };
     let size =
@@ -90,7 +94,7 @@ pub(super) fn read_info(response: &Response) -> Result<ObjectInfo> {
         size,
         etag: ETag::new(response.header("etag").unwrap_or_default()),
         modified: response.header("last-modified").and_then(http_date),
-        version: text("x-amz-version-id").filter(|v| v != "null"),
+        version: header("x-amz-version-id").filter(|v| v != "null"),
         kind: Kind::Object,
         restore: response.header("x-amz-restore").map_or(Restore::None, restore),
         checksums: read_checksums(&response.head.headers),
@@ -145,60 +149,9 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     BASE64.decode(text).ok()?.try_into().ok()
 }
 
-/// Encodes a metadata value so that it comes back as it is: S3 keeps ASCII, and writes anything else as RFC 2047 does.
-/// What a header would lose or a reader would take for an encoded word is encoded too.
-pub(super) fn encode_value(value: &str) -> String {
-    let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b)) && value.trim() == value && !value.contains("=?") && !value.contains("  ");
-    if plain { value.to_owned() } else { format!("=?UTF-8?B?{}?=", BASE64.encode(value)) }
-}
-
-/// Decodes RFC 2047 words of UTF-8 or ASCII; anything else stands as it is.
-pub(super) fn decode_value(value: &str) -> String {
-    let mut out = Vec::new();
-    for word in value.split_ascii_whitespace() {
-        match decode_word(word) {
-            Some(bytes) => out.extend(bytes),
-            None => return value.to_owned(),
-        }
-    }
-    if value.is_empty() { String::new() } else { String::from_utf8(out).unwrap_or_else(|_| value.to_owned()) }
-}
-
-fn decode_word(word: &str) -> Option<Vec<u8>> {
-    let mut fields = word.strip_prefix("=?")?.strip_suffix("?=")?.splitn(3, '?');
-    let (charset, encoding, text) = (fields.next()?, fields.next()?, fields.next()?);
-    if !charset.eq_ignore_ascii_case("utf-8") && !charset.eq_ignore_ascii_case("us-ascii") {
-        return None;
-    }
-    match encoding {
-        "B" | "b" => BASE64.decode(text).ok(),
-        "Q" | "q" => crate::storage::transport::target::decode_percent(&text.replace('%', "=25").replace('_', " ").replace('=', "%")),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn metadata_values_come_back(value in any::<String>()) {
-            let encoded = encode_value(&value);
-            prop_assert!(encoded.bytes().all(|b| (b' '..=b'~').contains(&b)));
-            prop_assert_eq!(decode_value(&encoded), value);
-        }
-    }
-
-    #[test]
-    fn values_of_others_are_understood() {
-        assert_eq!(encode_value("a plain-value_1%"), "a plain-value_1%");
-        assert_eq!(decode_value("=?UTF-8?Q?caf=C3=A9_100%?="), "café 100%");
-        assert_eq!(decode_value("=?utf-8?b?5Lit?= =?utf-8?b?5paH?="), "中文");
-        assert_eq!(decode_value("=?latin1?Q?x?="), "=?latin1?Q?x?=");
-        assert_eq!(decode_value(&encode_value("=?UTF-8?B?eA==?=")), "=?UTF-8?B?eA==?=");
-    }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();

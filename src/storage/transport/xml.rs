@@ -17,7 +17,8 @@ mod listing;
 
 pub(in crate::storage) use body::{complete_body, delete_body, xml_can_hold};
 pub(in crate::storage) use document::{
-    DeleteOutcome, ErrorDocument, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, upload_id, versioning_is_off,
+    DeleteOutcome, ErrorDocument, UploadsPage, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, upload_id,
+    versioning_is_off,
 };
 pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listing};
 
