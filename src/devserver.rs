@@ -131,7 +131,7 @@ impl DevServer {
         let weather = Arc::new(weather::Weather::new(options.weather_seed));
         let s3_store = open_store(&options, "s3").await?;
         let oss_store = open_store(&options, "oss").await?;
-        let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), &options.credentials, &options.s3_region));
+        let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), options.credentials.clone(), &options.s3_region, options.clock.clone()));
         let oss = Arc::new(oss::OssDialect::new(
             Arc::clone(&oss_store),
             &options.credentials,

@@ -23,7 +23,7 @@ mod log;
 mod object;
 
 pub use content::{Content, ContentWriter};
-pub use digest::{Digester, Digests, hex};
+pub use digest::{Digester, Digests, combine_crcs, hex};
 pub use list::{ListEntry, ListQuery, Listing};
 pub use object::{Attributes, Checksum, Encryption, Kind, Object, ObjectKey, Part, PartOutline, Restore, Upload};
 

@@ -29,14 +29,31 @@ pub struct Content {
 #[derive(Debug, Clone)]
 enum Extent {
     Memory(Bytes),
-    File(Arc<BlobFile>),
+    File(FileSpan),
+}
+
+/// A part of a file, or all of it.
+#[derive(Debug, Clone)]
+pub(super) struct FileSpan {
+    pub(super) file: Arc<BlobFile>,
+    pub(super) start: u64,
+    pub(super) len: u64,
 }
 
 impl Extent {
     fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File(file) => file.len,
+            Self::File(span) => span.len,
+        }
+    }
+
+    /// The bytes from `start` to `end` of this extent.
+    #[expect(clippy::cast_possible_truncation, reason = "a place within bytes held in memory")]
+    fn slice(&self, range: Range<u64>) -> Self {
+        match self {
+            Self::Memory(bytes) => Self::Memory(bytes.slice(range.start as usize..range.end as usize)),
+            Self::File(span) => Self::File(FileSpan { file: Arc::clone(&span.file), start: span.start + range.start, len: range.end - range.start }),
         }
     }
 }
@@ -46,14 +63,13 @@ impl Extent {
 pub(super) struct BlobFile {
     path: PathBuf,
     pub(super) id: String,
-    pub(super) len: u64,
     references: AtomicU32,
 }
 
 impl BlobFile {
     /// A file of the blob directory `dir`. It is not yet referred to.
-    pub(super) fn new(dir: &Path, id: String, len: u64) -> Self {
-        Self { path: dir.join(&id), id, len, references: AtomicU32::new(0) }
+    pub(super) fn new(dir: &Path, id: String) -> Self {
+        Self { path: dir.join(&id), id, references: AtomicU32::new(0) }
     }
 }
 
@@ -84,20 +100,39 @@ impl Content {
         Self::from_extents(contents.into_iter().flat_map(|content| content.extents.iter().cloned()).collect())
     }
 
-    /// The bytes in `range`, which must lie within the content.
-    pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+    /// The bytes of `range`, which must lie within the content, without copying.
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len, "the range {range:?} lies outside {} bytes", self.len);
-        let mut pieces = Vec::new();
+        let mut extents = Vec::new();
         let mut start = 0;
         for extent in self.extents.iter() {
             let end = start + extent.len();
             let (from, to) = (range.start.max(start), range.end.min(end));
             if from < to {
-                pieces.push((extent.clone(), from - start..to - start));
+                extents.push(extent.slice(from - start..to - start));
             }
             start = end;
         }
-        stream::iter(pieces).flat_map(|(extent, range)| read_extent(extent, range)).boxed()
+        Self::from_extents(extents.into())
+    }
+
+    /// The bytes of `range`, which must lie within the content, as they are read.
+    pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+        let extents = self.slice(range).extents;
+        if let [Extent::Memory(bytes)] = extents.as_ref() {
+            return stream::iter([Ok(bytes.clone())]).boxed();
+        }
+        stream::iter(extents.to_vec()).flat_map(read_extent).boxed()
+    }
+
+    /// Digests of all bytes, read through.
+    pub async fn digests(&self) -> io::Result<Digests> {
+        let (mut stream, mut digester) = (self.read(0..self.len), Digester::default());
+        while let Some(piece) = stream.next().await {
+            digester.update(&piece?);
+        }
+        Ok(digester.finish())
     }
 
     /// All bytes in one piece: for small contents.
@@ -115,28 +150,28 @@ impl Content {
         Self { extents, len }
     }
 
-    pub(super) fn from_files(files: Vec<Arc<BlobFile>>) -> Self {
-        Self::from_extents(files.into_iter().map(Extent::File).collect())
+    pub(super) fn from_files(spans: Vec<FileSpan>) -> Self {
+        Self::from_extents(spans.into_iter().map(Extent::File).collect())
     }
 
-    pub(super) fn files(&self) -> impl Iterator<Item = &Arc<BlobFile>> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &FileSpan> {
         self.extents.iter().filter_map(|extent| match extent {
-            Extent::File(file) => Some(file),
+            Extent::File(span) => Some(span),
             Extent::Memory(_) => None,
         })
     }
 
     /// The index refers to these files now.
     pub(super) fn retain(&self) {
-        self.files().for_each(|file| {
-            file.references.fetch_add(1, Ordering::AcqRel);
+        self.files().for_each(|span| {
+            span.file.references.fetch_add(1, Ordering::AcqRel);
         });
     }
 
     /// The index refers to these files no longer.
     pub(super) fn release(&self) {
-        self.files().for_each(|file| {
-            file.references.fetch_sub(1, Ordering::AcqRel);
+        self.files().for_each(|span| {
+            span.file.references.fetch_sub(1, Ordering::AcqRel);
         });
     }
 }
@@ -149,11 +184,10 @@ impl From<Bytes> for Content {
     }
 }
 
-fn read_extent(extent: Extent, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+fn read_extent(extent: Extent) -> BoxStream<'static, io::Result<Bytes>> {
     match extent {
-        #[expect(clippy::cast_possible_truncation, reason = "the range lies within bytes held in memory")]
-        Extent::Memory(bytes) => stream::once(async move { Ok(bytes.slice(range.start as usize..range.end as usize)) }).boxed(),
-        Extent::File(blob) => stream::try_unfold((blob, None, range), |(blob, file, range)| async move {
+        Extent::Memory(bytes) => stream::iter([Ok(bytes)]).boxed(),
+        Extent::File(span) => stream::try_unfold((span.file, None, span.start..span.start + span.len), |(blob, file, range)| async move {
             if range.is_empty() {
                 return Ok(None);
             }
@@ -222,10 +256,7 @@ impl ContentWriter {
         let content = match self.target {
             Target::Memory(extents) => Content::from_extents(extents.into()),
             Target::File { open: None, .. } => Content::default(),
-            Target::File { open: Some((_, mut blob)), .. } => {
-                blob.len = self.len;
-                Content::from_files(vec![Arc::new(blob)])
-            }
+            Target::File { open: Some((_, blob)), .. } => Content::from_files(vec![FileSpan { file: Arc::new(blob), start: 0, len: self.len }]),
         };
         Ok((content, self.digester.finish()))
     }
@@ -245,7 +276,7 @@ impl ContentWriter {
                     let (mut file, blob) = match opened {
                         Some(open) => open,
                         None => {
-                            let blob = BlobFile::new(&blob_dir, blob_id, 0);
+                            let blob = BlobFile::new(&blob_dir, blob_id);
                             (File::create_new(&blob.path)?, blob)
                         }
                     };

@@ -34,8 +34,8 @@ impl Digests {
     pub fn followed_by(self, next: Self, next_len: u64) -> Self {
         Self {
             md5: None,
-            crc64_xz: combine(POLYNOMIAL_XZ, self.crc64_xz, next.crc64_xz, next_len),
-            crc64_nvme: combine(POLYNOMIAL_NVME, self.crc64_nvme, next.crc64_nvme, next_len),
+            crc64_xz: combine_crcs(64, POLYNOMIAL_XZ, self.crc64_xz, next.crc64_xz, next_len),
+            crc64_nvme: combine_crcs(64, POLYNOMIAL_NVME, self.crc64_nvme, next.crc64_nvme, next_len),
         }
     }
 
@@ -78,36 +78,29 @@ impl Digester {
     }
 }
 
-/// The CRC of two strings put together: `a * x^(8 * len_b) + b` modulo the polynomial.
-/// The pre- and post-inversion of both CRCs cancel out, as in zlib's `crc32_combine`.
-fn combine(polynomial: u64, a: u64, b: u64, len_b: u64) -> u64 {
-    multiply(polynomial, power_of_x8(polynomial, len_b), a) ^ b
-}
-
-/// `x^(8 * exponent)` modulo the polynomial, bits reversed (the top bit is `x^0`).
-fn power_of_x8(polynomial: u64, mut exponent: u64) -> u64 {
-    let mut power = 1 << 63;
-    let mut square = 1 << (63 - 8); // x^8
+/// The CRC of two strings put together: `a * x^(8 * len_b) + b` modulo the reversed polynomial of `width` bits.
+/// The pre- and post-inversion of these CRCs cancel out, as in zlib's `crc32_combine`.
+pub fn combine_crcs(width: u32, polynomial: u64, a: u64, b: u64, len_b: u64) -> u64 {
+    let multiply = |mut a: u64, b: u64| {
+        let mut product = 0;
+        for bit in (0..width).rev() {
+            if b >> bit & 1 == 1 {
+                product ^= a;
+            }
+            a = if a & 1 == 1 { (a >> 1) ^ polynomial } else { a >> 1 };
+        }
+        product
+    };
+    // Bits are reversed: the top bit is x^0. The power is found by squaring, bit by bit of the exponent.
+    let (mut power, mut square, mut exponent) = (1 << (width - 1), 1 << (width - 1 - 8), len_b);
     while exponent > 0 {
         if exponent & 1 == 1 {
-            power = multiply(polynomial, power, square);
+            power = multiply(power, square);
         }
-        square = multiply(polynomial, square, square);
+        square = multiply(square, square);
         exponent >>= 1;
     }
-    power
-}
-
-/// The product of two polynomials modulo the polynomial, bits reversed.
-fn multiply(polynomial: u64, mut a: u64, b: u64) -> u64 {
-    let mut product = 0;
-    for bit in (0..64).rev() {
-        if b >> bit & 1 == 1 {
-            product ^= a;
-        }
-        a = if a & 1 == 1 { (a >> 1) ^ polynomial } else { a >> 1 };
-    }
-    product
+    multiply(power, a) ^ b
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::content::{BlobFile, Content};
+use super::content::{BlobFile, Content, FileSpan};
 use super::object::{Object, ObjectKey, Part, Upload};
 use super::{Bucket, BucketInfo};
 
@@ -39,10 +39,11 @@ pub(super) enum Record<'a> {
     UploadGone { bucket: Cow<'a, str>, key: Cow<'a, str>, id: Cow<'a, str> },
 }
 
-/// A file of the blob directory.
+/// A span of a file of the blob directory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Blob {
     id: String,
+    start: u64,
     len: u64,
 }
 
@@ -65,7 +66,7 @@ impl<'a> Record<'a> {
 }
 
 fn blobs(content: &Content) -> Vec<Blob> {
-    content.files().map(|file| Blob { id: file.id.clone(), len: file.len }).collect()
+    content.files().map(|span| Blob { id: span.file.id.clone(), start: span.start, len: span.len }).collect()
 }
 
 /// The open log.
@@ -111,7 +112,7 @@ pub(super) fn open(dir: &Path) -> io::Result<(BTreeMap<String, Bucket>, Log, Arc
 fn named_blobs(buckets: &BTreeMap<String, Bucket>) -> std::collections::HashSet<String> {
     let objects = buckets.values().flat_map(|bucket| bucket.objects.values().map(|object| &object.content));
     let parts = buckets.values().flat_map(|bucket| bucket.uploads.values()).flat_map(|upload| upload.parts.values().map(|part| &part.content));
-    objects.chain(parts).flat_map(|content| content.files().map(|file| file.id.clone())).collect()
+    objects.chain(parts).flat_map(|content| content.files().map(|span| span.file.id.clone())).collect()
 }
 
 fn sweep(blob_dir: &Path, named: &std::collections::HashSet<String>) -> io::Result<()> {
@@ -165,11 +166,12 @@ impl Replay {
     }
 
     fn content(&mut self, blobs: Vec<Blob>) -> Content {
-        let file = |blob: Blob| {
+        let span = |Blob { id, start, len }: Blob| {
             let dir = &self.blob_dir;
-            Arc::clone(self.files.entry(blob.id).or_insert_with_key(|id| Arc::new(BlobFile::new(dir, id.clone(), blob.len))))
+            let file = Arc::clone(self.files.entry(id).or_insert_with_key(|id| Arc::new(BlobFile::new(dir, id.clone()))));
+            FileSpan { file, start, len }
         };
-        Content::from_files(blobs.into_iter().map(file).collect())
+        Content::from_files(blobs.into_iter().map(span).collect())
     }
 
     fn apply(&mut self, record: Record<'_>) {
