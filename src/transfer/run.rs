@@ -36,6 +36,7 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
     let mut concurrency = Fixed(engine.options.concurrency);
     let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max).await;
+    engine.put_away().await;
     conclude(&mut sync.report, &feed, driven, &context).await;
     if engine.options.delete
         && let Feed::Join(join) = &feed
@@ -99,6 +100,7 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
             what = engine.carry(&task) => what,
         }
     };
+    engine.put_away().await;
     sync.ended(Ended { key, size: info.size, what }).await?;
     sync.report.interrupted = context.cancel.is_cancelled();
     sync.report.retries = context.progress.retries.load(Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Key;
 
 /// How long work in flight may take to put itself away after an interrupt.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What to do with a key of the feed.
 pub(crate) enum Step<T> {

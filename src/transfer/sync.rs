@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 
@@ -22,6 +23,9 @@ use crate::storage::Key;
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
+
+/// Longest that aborting open uploads may hold up the end of a run.
+const PUT_AWAY_MAX: Duration = Duration::from_secs(10);
 
 /// What the tasks of one run share.
 pub(crate) struct Engine {
@@ -96,6 +100,19 @@ impl Engine {
         }
         let copied = self.copier.copy(task).await?;
         Ok(What::Copied(task.reason, Box::new(copied)))
+    }
+
+    /// Aborts the uploads that dropped copies left open. What cannot be aborted is told in the log: it costs until the bucket's
+    /// lifecycle, or `dragon uploads abort`, removes it.
+    pub(crate) async fn put_away(&self) {
+        let abort = self.copier.abort_abandoned();
+        let aborted = tokio::select! {
+            aborted = abort => aborted,
+            () = self.context.clock.sleep(PUT_AWAY_MAX) => Err(Error::new(ErrorKind::Unavailable, format!("no answer within {PUT_AWAY_MAX:?}"))),
+        };
+        if let Err(error) = aborted {
+            tracing::warn!(%error, "an open multipart upload could not be aborted");
+        }
     }
 
     /// How many requests a copy of this size takes: read and write, or that for each part, with create and complete.
