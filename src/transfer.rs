@@ -11,18 +11,30 @@
 
 mod attributes;
 pub mod budget;
+mod concurrency;
 mod copy;
+mod delete;
 pub mod event;
+mod feed;
 pub mod filter;
 pub mod job;
+pub mod join;
+mod list;
 pub mod parts;
+pub mod plan;
 pub mod progress;
 mod prove;
 pub mod report;
 mod run;
-#[allow(dead_code, reason = "the copier and the planner land next")]
+mod schedule;
+mod spill;
 mod stamp;
+mod subject;
+mod sync;
 pub mod task;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 pub use event::Event;
 pub use filter::Filter;

@@ -1,55 +1,208 @@
-//! Wires the stages.
+//! Wires the stages: list, join, plan, copy, and at the end the deletes.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::copy::Copier;
-use super::event::{Action, Event, ObjectEvent, Status};
+use super::concurrency::Fixed;
+use super::delete::{self, Claim};
+use super::event::{Action, Event, Notice};
+use super::feed::{Feed, KeyReader};
 use super::job::{Context, Job};
+use super::join::Join;
+use super::list::Cursor;
 use super::report::Report;
-use super::task::{CopyTask, Reason};
-use crate::error::{Error, Result};
+use super::schedule::{self, Driven, Stage};
+use super::spill::{SpillDir, Spool};
+use super::subject::{self, Ends};
+use super::sync::{Ended, Engine, Sync, What};
+use super::task::{Listed, Reason};
+use super::verify::Verify;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::location::Location;
 use crate::storage::{Key, ObjectRef};
 
-/// Makes the destination hold what the source holds.
-pub async fn run(_job: Job, _context: Context) -> Result<Report> {
-    Err(Error::unsupported("being built"))
+/// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
+///
+/// Fails where it cannot start: a listing that fails at once, contradictory options, a source that is one object. Whatever happens
+/// later stands in the report. Dropping the future stops everything at once; cancelling lets work put itself away.
+pub async fn run(job: Job, context: Context) -> Result<Report> {
+    check(&job)?;
+    let begun = context.clock.instant();
+    let started = context.clock.now();
+    let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
+    let mut feed = open(&job, &context, &spill, job.options.delete).await?;
+    let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
+    let engine = Arc::new(Engine::new(ends, job.options, context.clone()));
+    let mut sync = Sync::new(engine.clone(), Spool::new(spill));
+    let mut concurrency = Fixed(engine.options.concurrency);
+    let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max).await;
+    engine.put_away().await;
+    conclude(&mut sync.report, &feed, driven, &context).await;
+    if engine.options.delete
+        && let Feed::Join(join) = &feed
+    {
+        let (join_licenses, destination_keys) = (join.licenses_deletes(), join.listed().1);
+        let unordered: Vec<_> = join.unordered().collect();
+        drop(feed);
+        finish_deletes(&mut sync, join_licenses, &unordered, destination_keys, started).await;
+    }
+    sync.report.retries = context.progress.retries.load(Ordering::Relaxed);
+    sync.report.seconds = begun.elapsed().as_secs_f64();
+    Ok(sync.report)
 }
 
-/// Compares two places. `deep` reads the bytes of both.
-pub async fn verify(_job: Job, _deep: bool, _context: Context) -> Result<Report> {
-    Err(Error::unsupported("being built"))
+/// Compares what is under two places, key by key; `deep` reads the bytes of both. Writes nothing.
+///
+/// Fails where it cannot start; a listing that fails later stands in the report, and what was not compared is not called the same.
+pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
+    check(&job)?;
+    let begun = context.clock.instant();
+    let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
+    let mut feed = open(&job, &context, &spill, true).await?;
+    let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
+    let mut concurrency = Fixed(job.options.concurrency);
+    let duration_max = job.options.duration_max;
+    let mut stage = Verify::new(ends, job.options, deep, context.clone());
+    let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max).await;
+    let mut report = stage.report;
+    conclude(&mut report, &feed, driven, &context).await;
+    report.retries = context.progress.retries.load(Ordering::Relaxed);
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
 }
 
-/// Copies exactly one object: the prefixes of the job's ends are whole keys. It is copied whatever the destination holds, unless
-/// `ignore_existing` or `update` say otherwise. Fails where the source cannot be looked at; a copy that failed is in the report.
+/// Copies exactly one object: the prefixes of the job's ends are whole keys, and a destination that is empty or ends in `/` keeps
+/// the base name. It is copied whatever the destination holds, unless `ignore_existing` or `update` say otherwise.
+///
+/// Fails where the source cannot be looked at; a copy that failed stands in the report.
 pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
-    let info = job.source.storage.head(&ObjectRef::from(&job.source.prefix)).await?;
-    let task = CopyTask {
-        source_key: job.source.prefix.clone(),
-        destination_key: job.destination.prefix.clone(),
-        size: info.size,
-        etag: info.etag,
-        modified: info.modified,
-        storage_class: info.attributes.storage_class.unwrap_or_default(),
-        kind: info.kind,
-        reason: Reason::Absent,
+    let begun = context.clock.instant();
+    let Job { source, mut destination, options } = job;
+    if destination.prefix.is_empty() || destination.prefix.is_folder() {
+        destination.prefix = destination.prefix.join(source.prefix.base_name().as_bytes());
+    }
+    let info = source.storage.head(&ObjectRef::from(&source.prefix)).await.map_err(|e| e.during("look at").on_key(&source.prefix).in_store(&source.storage))?;
+    let asked = options.ignore_existing || options.update;
+    let there = if asked { subject::head(&*destination.storage, &destination.prefix).await? } else { None };
+    let left_alone = there.is_some_and(|there| options.ignore_existing || there.modified.zip(info.modified).is_some_and(|(there, here)| there > here));
+    let key = source.prefix.clone();
+    let engine = Arc::new(Engine::new(Ends { source, destination }, options, context.clone()));
+    let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
+    let mut sync = Sync::new(engine.clone(), Spool::new(spill));
+    // The ends are whole keys, so what is under them has the empty name.
+    let task = engine.task(&Listed::of(Key::EMPTY, &info), Reason::Absent);
+    let what = if left_alone {
+        Ok(What::Skipped)
+    } else {
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
+            what = engine.carry(&task) => what,
+        }
     };
-    let copier = Copier::new(job.source.storage, job.destination.storage, &job.options, &context);
-    let mut report = Report::default();
-    let mut event = ObjectEvent::new(Action::Copy, Status::Ok, Key::clone(&task.source_key), task.size);
-    match copier.copy(&task).await {
-        Ok(copied) => {
-            report.copied = 1;
-            report.bytes = copied.size;
-            context.progress.copied_objects.fetch_add(1, Ordering::Relaxed);
-            event.copied = Some(copied);
+    engine.put_away().await;
+    sync.ended(Ended { key, size: info.size, what }).await?;
+    sync.report.interrupted = context.cancel.is_cancelled();
+    sync.report.retries = context.progress.retries.load(Ordering::Relaxed);
+    sync.report.seconds = begun.elapsed().as_secs_f64();
+    Ok(sync.report)
+}
+
+/// Refuses contradictions before the first request.
+fn check(job: &Job) -> Result<()> {
+    let options = &job.options;
+    if options.delete && options.files_from.is_some() {
+        return Err(Error::invalid("--delete cannot be used with --files-from: what the file does not name is not absent"));
+    }
+    if options.delete_excluded && !options.delete {
+        return Err(Error::invalid("--delete-excluded means something only with --delete"));
+    }
+    let (source, destination) = (job.source.tree(), job.destination.tree());
+    let (a, b) = (source.prefix.as_bytes(), destination.prefix.as_bytes());
+    if source.storage.identity() == destination.storage.identity() && (a.starts_with(b) || b.starts_with(a)) {
+        return Err(Error::invalid(format!("{source} and {destination} overlap: a run would find its own copies"))
+            .advise("choose places that do not lie in each other"));
+    }
+    Ok(())
+}
+
+/// Opens the feed and waits for the first answer of both ends, so that a typo does not look like an empty bucket.
+async fn open(job: &Job, context: &Context, spill: &SpillDir, to_the_end: bool) -> Result<Feed> {
+    if let Some(file) = &job.options.files_from {
+        return Ok(Feed::Keys(KeyReader::open(file).await?));
+    }
+    let cursor = |location: &Location| Cursor::open(&location.tree(), spill.clone());
+    let mut join = Join::new(cursor(&job.source), cursor(&job.destination), to_the_end, context.progress.clone());
+    tokio::select! {
+        () = join.arrive() => {}
+        () = context.cancel.cancelled() => return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first answer")),
+    }
+    if let Some(error) = join.error() {
+        return Err(Error::clone(error));
+    }
+    if join.source_is_empty() && !job.source.prefix.is_empty() {
+        let what = format!("nothing is under {}", job.source.tree());
+        if !job.source.prefix.is_folder() && subject::head(&*job.source.storage, &job.source.prefix).await?.is_some() {
+            return Err(Error::invalid(format!("{} is an object, not a prefix", job.source)).advise("use cp to copy one object"));
+        }
+        context.tell(Event::Notice(Notice { key: None, message: what })).await;
+    }
+    Ok(Feed::Join(Box::new(join)))
+}
+
+/// Puts into the report how the drive and the listings ended.
+async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, context: &Context) {
+    match driven {
+        Ok(Driven::ToTheEnd) => {}
+        Ok(Driven::Interrupted) => report.interrupted = true,
+        Ok(Driven::TimeUp) => {
+            report.limited.get_or_insert_with(|| Error::new(ErrorKind::Interrupted, "the time that --max-duration allows was up"));
         }
         Err(error) => {
-            report.failed = 1;
-            event.status = Status::Failed;
-            event.error = Some(error);
+            report.stopped.get_or_insert(error);
         }
     }
-    context.tell(Event::Object(Box::new(event))).await;
-    Ok(report)
+    if let Feed::Join(join) = feed {
+        join.finish();
+        (report.source_keys, report.destination_keys) = join.listed();
+        if let Some(error) = join.error() {
+            report.stopped.get_or_insert_with(|| Error::clone(error));
+        }
+        for side in join.unordered() {
+            let message = format!("the {side}'s listing is not in the order of its keys: nothing is deleted on its word");
+            context.tell(Event::Notice(Notice { key: None, message })).await;
+        }
+    }
+}
+
+/// Makes the deletes if everything licenses them; says why not where there were some to make.
+async fn finish_deletes(sync: &mut Sync, listings_license: bool, unordered: &[&str], destination_keys: u64, started: jiff::Timestamp) {
+    let spill = SpillDir::new(sync.engine.context.spill_dir.as_deref(), sync.engine.context.clock.clone());
+    let candidates = std::mem::replace(&mut sync.candidates, Spool::new(spill));
+    let claim = Claim { candidates: candidates.len(), destination_keys, source_keys: sync.source_keys_seen };
+    sync.report.delete_candidates = claim.candidates;
+    let ended_early = sync.report.interrupted || sync.report.stopped.is_some() || sync.report.limited.is_some();
+    if !listings_license && !ended_early && !unordered.is_empty() {
+        let message = format!("the listing of the {} is out of order, so it does not say what is absent: nothing was deleted", unordered.join(" and the "));
+        sync.report.refused = Some(Error::new(ErrorKind::Guard, message).advise("report the service; without --delete the copies are right"));
+        return;
+    }
+    if claim.candidates == 0 {
+        return;
+    }
+    sync.report.delete_limit = delete::limit_in_words(sync.engine.options.delete_limit);
+    if ended_early || !listings_license || sync.report.failed > 0 {
+        let why = if sync.report.failed > 0 { "some objects failed" } else { "the run did not come to its end" };
+        let message = format!("{} deletes are held back, because {why}", claim.candidates);
+        sync.engine.context.tell(Event::Notice(Notice { key: None, message })).await;
+        return;
+    }
+    if let Err(refusal) = delete::guard(&sync.engine.options, claim) {
+        sync.report.refused = Some(refusal);
+        return;
+    }
+    if let Err(error) = sync.delete(candidates.into_reader(), started).await {
+        sync.failed(Action::Delete, Key::EMPTY, 0, error.clone()).await;
+        sync.report.stopped.get_or_insert(error);
+    }
 }

@@ -5,8 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::storage::checksum::{Algorithm, Checksums};
-use crate::storage::object::Kind;
-use crate::storage::{ETag, Key};
+use crate::storage::{ETag, Entry, Key, Kind, ObjectInfo};
 
 /// Why an object is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,6 +105,57 @@ impl From<Algorithm> for Proof {
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A listed entry that outlives its page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The key relative to the place that was listed.
+    pub(crate) key: Key,
+    pub(crate) size: u64,
+    pub(crate) etag: ETag,
+    pub(crate) modified: Option<Timestamp>,
+    pub(crate) storage_class: String,
+    pub(crate) kind: Kind,
+}
+
+impl Listed {
+    /// As it would stand in a page.
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        Entry {
+            key: self.key.as_bytes(),
+            size: self.size,
+            etag: self.etag.as_str(),
+            modified: self.modified,
+            storage_class: &self.storage_class,
+            kind: self.kind,
+        }
+    }
+
+    /// What HEAD said, under this key.
+    pub(crate) fn of(key: Key, info: &ObjectInfo) -> Self {
+        Self {
+            key,
+            size: info.size,
+            etag: info.etag.clone(),
+            modified: info.modified,
+            storage_class: info.attributes.storage_class.clone().unwrap_or_default(),
+            kind: info.kind,
+        }
+    }
+}
+
+impl From<Entry<'_>> for Listed {
+    fn from(entry: Entry<'_>) -> Self {
+        Self {
+            key: Key::from(entry.key),
+            size: entry.size,
+            etag: ETag::new(entry.etag),
+            modified: entry.modified,
+            storage_class: entry.storage_class.to_owned(),
+            kind: entry.kind,
+        }
     }
 }
 

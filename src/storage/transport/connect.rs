@@ -174,7 +174,8 @@ impl Service<Uri> for Ready {
 }
 
 /// Resolves a name anew for each connection, and starts with another of its addresses each time, so that load spreads and an
-/// address that went bad is left. The system's preference between IPv6 and IPv4 stands.
+/// address that went bad is left. The system's preference between IPv6 and IPv4 stands. A name below `localhost` is this machine,
+/// whatever DNS says (RFC 6761): `bucket.localhost` is a bucket of a dev server.
 #[derive(Clone, Default)]
 struct Resolver(Arc<AtomicUsize>);
 
@@ -193,6 +194,9 @@ impl Service<Name> for Resolver {
             let unknown = |message: String| {
                 Error::new(ErrorKind::Unavailable, message).advise("check the spelling of the endpoint, region and bucket, and this machine's DNS")
             };
+            if name.as_str().ends_with(".localhost") {
+                return Ok(vec![(std::net::Ipv4Addr::LOCALHOST, 0).into(), (std::net::Ipv6Addr::LOCALHOST, 0).into()].into_iter());
+            }
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|e| unknown(format!("cannot resolve the name {name}")).caused_by(e))?;
             let addresses = rotate(found.collect(), turn);
             if addresses.is_empty() {

@@ -27,11 +27,11 @@ pub(in crate::storage::oss) struct Chosen {
 /// Chooses the source of credentials. Fails where one is half configured, or a file cannot be read; never falls through to another account.
 pub(in crate::storage::oss) fn chain(options: &Options, environment: &Environment, transport: &transport::Options, clock: &Clock) -> Result<Chosen> {
     let chain = Chain { options, environment, transport, clock };
-    let profile = match chain.from_options()? {
+    let profile = match chain.options_say()? {
         Some(profile) => Some(profile),
-        None => match chain.from_variables()? {
+        None => match chain.variables_say()? {
             Some(profile) => Some(profile),
-            None => chain.from_files()?,
+            None => chain.files_say()?,
         },
     };
     let chosen = match profile {
@@ -55,7 +55,7 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    fn from_options(&self) -> Result<Option<Profile>> {
+    fn options_say(&self) -> Result<Option<Profile>> {
         let o = self.options;
         if let Some(key) = pair(o.access_key_id.clone(), o.access_key_secret.clone(), o.session_token.clone(), ["access_key_id", "access_key_secret"])? {
             return Ok(Some(key));
@@ -83,7 +83,7 @@ impl Chain<'_> {
         }
     }
 
-    fn from_variables(&self) -> Result<Option<Profile>> {
+    fn variables_say(&self) -> Result<Option<Profile>> {
         let var = |name| self.environment.var(name);
         let oss = ["OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"];
         if let Some(key) = pair(var(oss[0]), var(oss[1]), var("OSS_SESSION_TOKEN"), oss)? {
@@ -102,7 +102,7 @@ impl Chain<'_> {
         })
     }
 
-    fn from_files(&self) -> Result<Option<Profile>> {
+    fn files_say(&self) -> Result<Option<Profile>> {
         if let Some(profile) = self.profile(self.environment.var("ALIBABA_CLOUD_PROFILE").as_deref())? {
             return Ok(Some(profile));
         }

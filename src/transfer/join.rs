@@ -1,0 +1,181 @@
+//! Merges two listings into pairings, in constant memory.
+//!
+//! A pairing says of each side: there, not there, or unknown. Unknown is an error and never an absence: every delete is licensed
+//! by "the clean, ordered source listing has moved past this key", and nothing else gives [`Side::Absent`] to the source.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic;
+
+use super::list::{Cursor, End};
+use super::progress::Progress;
+use crate::error::{Error, ErrorKind};
+use crate::storage::{Entry, Key, Kind};
+
+/// What one end says of a key.
+#[derive(Debug, Clone)]
+pub enum Side<T> {
+    /// It holds it.
+    Present(T),
+    /// It does not hold it. The only answer that may license a delete.
+    Absent,
+    /// It could not be asked.
+    Unknown(Arc<Error>),
+}
+
+/// One key and what both ends say of it.
+#[derive(Debug, Clone)]
+pub struct Pairing<'a> {
+    /// The key relative to both ends.
+    pub key: &'a [u8],
+    /// What the source says.
+    pub source: Side<Entry<'a>>,
+    /// What the destination says.
+    pub destination: Side<Entry<'a>>,
+}
+
+/// Which cursors the current pairing stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Neither,
+    Source,
+    Destination,
+    Both,
+}
+
+/// Two listings, merged.
+pub(crate) struct Join {
+    source: Cursor,
+    destination: Cursor,
+    /// Where only the destination goes on, whether to go on with it.
+    to_the_end: bool,
+    step: Step,
+    /// Source keys, each the beginning of the next, under which nothing could be looked at.
+    unreadable: Vec<Key>,
+    progress: Arc<Progress>,
+}
+
+impl Join {
+    /// Merges; with `to_the_end`, also what only the destination holds behind the source's last key.
+    pub(crate) fn new(source: Cursor, destination: Cursor, to_the_end: bool, progress: Arc<Progress>) -> Self {
+        Self { source, destination, to_the_end, step: Step::Neither, unreadable: Vec::new(), progress }
+    }
+
+    /// Waits for the first answer of both ends.
+    pub(crate) async fn arrive(&mut self) {
+        tokio::join!(self.source.arrive(&self.progress.source_listed), self.destination.arrive(&self.progress.destination_listed));
+    }
+
+    /// The next pairing, in key order but for late keys; `None` where nothing more can be said. Safe to drop.
+    pub(crate) async fn next(&mut self) -> Option<Pairing<'_>> {
+        loop {
+            let step = std::mem::replace(&mut self.step, Step::Neither);
+            if matches!(step, Step::Source | Step::Both) {
+                self.source.advance();
+            }
+            if matches!(step, Step::Destination | Step::Both) {
+                self.destination.advance();
+            }
+            self.arrive().await;
+            // A late destination key has been judged without its entry: it can only be passed over.
+            if self.destination.entry().is_some() && self.destination.is_late() {
+                self.step = Step::Destination;
+                continue;
+            }
+            break;
+        }
+        self.step = self.choose()?;
+        if self.step != Step::Destination
+            && let Some(entry) = self.source.entry()
+        {
+            // What begins with a range's name is one run of keys, with keys outside the range among them (`d`, `d-x`, `d/y`).
+            self.unreadable.retain(|range| entry.key.starts_with(range.as_bytes()));
+            if entry.kind == Kind::Unreadable {
+                self.unreadable.push(Key::from(entry.key));
+            }
+        }
+        self.pairing()
+    }
+
+    fn choose(&self) -> Option<Step> {
+        match (self.source.entry(), self.destination.entry()) {
+            (Some(_), _) if self.source.is_late() => Some(Step::Source),
+            // Past the destination's failure nothing is known of what it holds: planning stops.
+            (Some(_), None) if matches!(self.destination.end(), Some(End::Failed(_))) => None,
+            (Some(source), Some(destination)) => Some(match source.key.cmp(destination.key) {
+                Ordering::Less => Step::Source,
+                Ordering::Equal => Step::Both,
+                Ordering::Greater => Step::Destination,
+            }),
+            (Some(_), None) => Some(Step::Source),
+            (None, Some(_)) if self.to_the_end && matches!(self.source.end(), Some(End::Clean)) => Some(Step::Destination),
+            (None, _) => None,
+        }
+    }
+
+    fn pairing(&self) -> Option<Pairing<'_>> {
+        let (source, destination) = (self.source.entry(), self.destination.entry());
+        Some(match self.step {
+            Step::Neither => return None,
+            Step::Both => Pairing { key: source?.key, source: Side::Present(source?), destination: Side::Present(destination?) },
+            Step::Source => {
+                let unknown = self.source.is_late() || self.destination.is_disordered();
+                let destination = if unknown { Side::Unknown(disorder("destination")) } else { Side::Absent };
+                Pairing { key: source?.key, source: Side::Present(source?), destination }
+            }
+            Step::Destination => {
+                let key = destination?.key;
+                let source = if !self.source.is_ordered() {
+                    Side::Unknown(disorder("source"))
+                } else if let Some(range) = self.unreadable.iter().find(|range| covers(range, key)) {
+                    Side::Unknown(Arc::new(Error::new(ErrorKind::Local, format!("'{range}' at the source could not be looked into"))))
+                } else {
+                    Side::Absent
+                };
+                Pairing { key, source, destination: Side::Present(destination?) }
+            }
+        })
+    }
+
+    /// Whether both listings ended clean and in order: without it no delete is licensed.
+    pub(crate) fn licenses_deletes(&self) -> bool {
+        let clean = |cursor: &Cursor| matches!(cursor.end(), Some(End::Clean)) && cursor.is_ordered();
+        clean(&self.source) && clean(&self.destination)
+    }
+
+    /// Why a listing failed, if one did: the source's, then the destination's.
+    pub(crate) fn error(&self) -> Option<&Arc<Error>> {
+        [&self.source, &self.destination].into_iter().find_map(|cursor| match cursor.end() {
+            Some(End::Failed(error)) => Some(error),
+            _ => None,
+        })
+    }
+
+    /// Which listings cannot be relied on for their order.
+    pub(crate) fn unordered(&self) -> impl Iterator<Item = &'static str> {
+        [(&self.source, "source"), (&self.destination, "destination")].into_iter().filter(|(c, _)| !c.is_ordered()).map(|(_, name)| name)
+    }
+
+    /// Whether the source holds nothing at all.
+    pub(crate) fn source_is_empty(&self) -> bool {
+        self.source.listed() == 0 && matches!(self.source.end(), Some(End::Clean))
+    }
+
+    /// Keys listed at source and destination.
+    pub(crate) fn listed(&self) -> (u64, u64) {
+        (self.source.listed(), self.destination.listed())
+    }
+
+    /// Tells the counters that no more will come.
+    pub(crate) fn finish(&self) {
+        self.progress.listing_done.store(true, atomic::Ordering::Relaxed);
+    }
+}
+
+fn covers(range: &Key, key: &[u8]) -> bool {
+    key.strip_prefix(range.as_bytes()).is_some_and(|rest| rest.is_empty() || range.is_folder() || rest.starts_with(b"/"))
+}
+
+fn disorder(side: &str) -> Arc<Error> {
+    Arc::new(Error::new(ErrorKind::Unexpected, format!("the {side}'s listing is out of order")))
+}

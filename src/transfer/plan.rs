@@ -1,0 +1,540 @@
+//! Decides what to do about one pairing: pure, synchronous, and in one place.
+//!
+//! | source | destination | decision |
+//! |---|---|---|
+//! | unreadable | any | refuse: nothing under it is copied or deleted |
+//! | symlink, device, socket | any | pass over, with a warning |
+//! | hidden by a glob | there | pass over; delete where `delete_excluded` |
+//! | hidden by size or age | any | pass over; the source holds it, so it is never deleted |
+//! | there | unknown | look at the destination |
+//! | there | absent | copy: absent |
+//! | there | there | compare |
+//! | absent | there | delete where `delete`, unless the filter hides it, it is no object, or a folder marker beside a local end |
+//! | unknown | there | pass over: an error is never an absence |
+//!
+//! Comparing, the first line that holds decides:
+//!
+//! | what is known | decision |
+//! |---|---|
+//! | `ignore_existing` | skip |
+//! | destination is a link or a device | refuse |
+//! | `update`, and the destination is newer | skip |
+//! | sizes differ | copy: size |
+//! | `size_only`, or both are folder markers | skip |
+//! | `checksum`: equal, different, neither (local ends are read for it) | skip, copy: checksum, copy: checksum |
+//! | local destination: its mtime is the source's (its listed time, or its metadata `mtime`) or not | skip, copy: newer |
+//! | equal ETags, both of them MD5 (or both MD5 of equally many parts) | skip |
+//! | destination's stamp means this source object | skip; attributes differ and the source was written again: copy: metadata |
+//! | source's stamp means this destination object (a copy that comes back) | skip |
+//! | stated checksums equal, different | skip, copy: etag or checksum |
+//! | local source: the destination's `mtime` is the source's or not | skip, copy: newer |
+//! | destination's stamp means another source object | copy: etag |
+//! | the source is not older than the destination (an ETag `-N` reaches 24 h further), or a time is missing | copy: newer |
+//! | nothing of this | skip |
+//!
+//! What a listing does not tell is asked for with [`Decision::Look`]; the question comes again with [`Evidence`], and at most twice.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::job::{Compare, Options};
+use super::join::{Pairing, Side};
+use super::stamp::{self, Stamp};
+use super::task::Reason;
+use crate::storage::checksum::{Agreement, Algorithm};
+use crate::storage::{Attributes, ETag, Entry, Kind, ObjectInfo};
+
+/// S3 stamps a multipart object with the time of its initiation, and an upload may take this long.
+const MULTIPART_LAG: SignedDuration = SignedDuration::from_hours(24);
+/// Two local times closer than this are one time: file systems and metadata keep different fractions.
+const MTIME_TOLERANCE: SignedDuration = SignedDuration::from_millis(1);
+
+/// What to do about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Copy it.
+    Copy(Reason),
+    /// Both hold the same, or a flag says to leave it alone.
+    Skip,
+    /// It takes no part in this transfer.
+    Pass,
+    /// It cannot take part, and a person should know why.
+    Warn(&'static str),
+    /// It should take part and cannot: a failure.
+    Refuse(&'static str),
+    /// Only the destination holds it: a candidate for deletion.
+    Delete,
+    /// More must be known first.
+    Look(Look),
+}
+
+/// What must be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// HEAD the source.
+    pub source: bool,
+    /// HEAD the destination.
+    pub destination: bool,
+    /// Read what lies on a local end and compute its checksums.
+    pub read: bool,
+}
+
+/// What was looked at so far, beyond the listings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Evidence<'a> {
+    /// What HEAD said of the source.
+    pub source: Option<&'a ObjectInfo>,
+    /// What HEAD said of the destination; absence stands in the pairing.
+    pub destination: Option<&'a ObjectInfo>,
+    /// The destination has been looked at, whatever it said.
+    pub destination_looked: bool,
+    /// Local ends have been read, and their checksums stand in the infos.
+    pub read: bool,
+}
+
+/// What the decision depends on besides the pairing.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// The transfer's options.
+    pub options: &'a Options,
+    /// The source is a local tree.
+    pub source_is_local: bool,
+    /// The destination is a local tree.
+    pub destination_is_local: bool,
+}
+
+/// Decides about one pairing by the tables of this module.
+pub fn decide(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> Decision {
+    match (&pairing.source, &pairing.destination) {
+        (Side::Present(source), destination) => rules.held(pairing.key, source, destination, evidence),
+        (Side::Absent, Side::Present(destination)) => rules.destination_only(pairing.key, destination),
+        _ => Decision::Pass,
+    }
+}
+
+impl Rules<'_> {
+    /// The source holds it.
+    fn held(&self, key: &[u8], source: &Entry<'_>, destination: &Side<Entry<'_>>, evidence: &Evidence<'_>) -> Decision {
+        if self.options.filter.hides_key(key) {
+            return match destination {
+                Side::Present(destination) if self.options.delete_excluded => self.destination_only(key, destination),
+                _ => Decision::Pass,
+            };
+        }
+        match source.kind {
+            Kind::Unreadable => return Decision::Refuse("it cannot be read at the source; nothing under it is copied, and nothing under it is deleted"),
+            Kind::Symlink => return Decision::Warn("a symbolic link is not followed"),
+            Kind::Special => return Decision::Warn("a device, socket or pipe is not copied"),
+            Kind::Object | Kind::Appendable => {}
+        }
+        if self.options.filter.hides_object(source.size, source.modified) {
+            return Decision::Pass;
+        }
+        match destination {
+            Side::Present(destination) => self.compare(key, source, destination, evidence),
+            // A local listing does not show the directories that folder markers become.
+            Side::Absent if self.destination_is_local && is_marker(key, source) && !evidence.destination_looked => LOOK_DESTINATION,
+            Side::Absent => Decision::Copy(Reason::Absent),
+            Side::Unknown(_) => LOOK_DESTINATION,
+        }
+    }
+
+    /// Only the destination holds it, or the operator wants what is hidden gone.
+    fn destination_only(&self, key: &[u8], destination: &Entry<'_>) -> Decision {
+        let filter = &self.options.filter;
+        let hidden = filter.hides_key(key) || filter.hides_object(destination.size, destination.modified);
+        let object = matches!(destination.kind, Kind::Object | Kind::Appendable);
+        let directory = (self.source_is_local || self.destination_is_local) && is_marker(key, destination);
+        if self.options.delete && object && !directory && (!hidden || self.options.delete_excluded) { Decision::Delete } else { Decision::Pass }
+    }
+
+    fn compare(&self, key: &[u8], source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
+        if self.options.ignore_existing {
+            return Decision::Skip;
+        }
+        if !matches!(destination.kind, Kind::Object | Kind::Appendable) {
+            return Decision::Refuse("the destination has something there that is no ordinary object or file");
+        }
+        if self.options.update && source.modified.zip(destination.modified).is_some_and(|(source, destination)| destination > source) {
+            return Decision::Skip;
+        }
+        if source.size != destination.size {
+            return Decision::Copy(Reason::Size);
+        }
+        if self.options.compare == Compare::SizeOnly || is_marker(key, source) {
+            return Decision::Skip;
+        }
+        if self.options.compare == Compare::Checksum {
+            return self.by_checksum(evidence);
+        }
+        if self.destination_is_local {
+            return self.by_mtime(source, destination, evidence);
+        }
+        let (a, b) = (ETag::new(source.etag), ETag::new(destination.etag));
+        if a == b && (a.md5().is_some() || a.multipart().is_some()) {
+            return Decision::Skip;
+        }
+        match evidence.destination {
+            Some(info) => self.by_evidence(source, destination, info, evidence),
+            None => LOOK_DESTINATION,
+        }
+    }
+
+    fn by_checksum(&self, evidence: &Evidence<'_>) -> Decision {
+        let (Some(source), Some(destination)) = (evidence.source, evidence.destination) else {
+            return Decision::Look(Look { source: evidence.source.is_none(), destination: evidence.destination.is_none(), read: false });
+        };
+        match stamp::known_checksums(source).agreement(&stamp::known_checksums(destination)) {
+            Agreement::Equal(_) => Decision::Skip,
+            Agreement::Unknown if !evidence.read && (self.source_is_local || self.destination_is_local) => {
+                Decision::Look(Look { read: true, ..Look::default() })
+            }
+            Agreement::Different(_) | Agreement::Unknown => Decision::Copy(Reason::Checksum),
+        }
+    }
+
+    /// A local destination has its source's time as mtime, or it has been changed.
+    fn by_mtime(&self, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
+        if same_time(source.modified, destination.modified) {
+            return Decision::Skip;
+        }
+        match evidence.source {
+            None if !self.source_is_local => LOOK_SOURCE,
+            Some(info) if same_time(stamp::mtime(&info.attributes.user), destination.modified) => Decision::Skip,
+            _ => Decision::Copy(Reason::Newer),
+        }
+    }
+
+    /// The destination is in a cloud and has been looked at.
+    fn by_evidence(&self, source: &Entry<'_>, destination: &Entry<'_>, there: &ObjectInfo, evidence: &Evidence<'_>) -> Decision {
+        let stamp = Stamp::read(&there.attributes.user);
+        let stamped = stamp.as_ref().is_some_and(|stamp| stamp.means(source.size, source.etag));
+        if stamped && stamp.as_ref().is_some_and(|stamp| stamp.modified.is_none() || source.modified.is_none() || same_second(stamp.modified, source.modified))
+        {
+            return Decision::Skip;
+        }
+        if self.source_is_local {
+            match stamp::mtime(&there.attributes.user) {
+                Some(mtime) if same_time(Some(mtime), source.modified) => return Decision::Skip,
+                Some(_) => return Decision::Copy(Reason::Newer),
+                None => {}
+            }
+        } else {
+            let Some(here) = evidence.source else { return LOOK_SOURCE };
+            if stamped {
+                return if same_attributes(&here.attributes, &there.attributes) { Decision::Skip } else { Decision::Copy(Reason::Metadata) };
+            }
+            if Stamp::read(&here.attributes.user).is_some_and(|stamp| stamp.means(destination.size, destination.etag)) {
+                return Decision::Skip;
+            }
+            match stamp::known_checksums(here).agreement(&stamp::known_checksums(there)) {
+                Agreement::Equal(_) => return Decision::Skip,
+                Agreement::Different(Algorithm::Md5) => return Decision::Copy(Reason::ETag),
+                Agreement::Different(_) => return Decision::Copy(Reason::Checksum),
+                Agreement::Unknown => {}
+            }
+        }
+        match stamp {
+            Some(_) if !stamped => Decision::Copy(Reason::ETag),
+            _ if is_newer(source, destination) => Decision::Copy(Reason::Newer),
+            _ => Decision::Skip,
+        }
+    }
+}
+
+const LOOK_SOURCE: Decision = Decision::Look(Look { source: true, destination: false, read: false });
+const LOOK_DESTINATION: Decision = Decision::Look(Look { source: false, destination: true, read: false });
+
+/// A zero-byte key that ends in `/`.
+fn is_marker(key: &[u8], entry: &Entry<'_>) -> bool {
+    entry.size == 0 && key.ends_with(b"/")
+}
+
+fn same_time(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| a.duration_since(b).abs() < MTIME_TOLERANCE)
+}
+
+/// A HEAD and a listing of one object may show different fractions of a second.
+fn same_second(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
+    a.map(Timestamp::as_second) == b.map(Timestamp::as_second)
+}
+
+/// Not older: what was written in the same second may have been written after.
+fn is_newer(source: &Entry<'_>, destination: &Entry<'_>) -> bool {
+    let lag = if ETag::new(source.etag).multipart().is_some() { MULTIPART_LAG } else { SignedDuration::ZERO };
+    source.modified.zip(destination.modified).is_none_or(|(source, destination)| destination.duration_since(source) <= lag)
+}
+
+/// Compares what travels with an object, without Dragon's own metadata and what each service decides for itself.
+fn same_attributes(a: &Attributes, b: &Attributes) -> bool {
+    let plain = |attributes: &Attributes| {
+        let mut plain = attributes.clone();
+        plain.user.retain(|name, _| !name.starts_with(stamp::PREFIX));
+        (plain.storage_class, plain.encryption, plain.acl) = (None, None, None);
+        plain
+    };
+    plain(a) == plain(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::storage::checksum::{Checksums, Crc64};
+    use crate::storage::object::Encryption;
+
+    const MD5_A: &str = "900150983cd24fb0d6963f7d28e17f72";
+    const MD5_B: &str = "0cc175b9c0f1b6a831c399e269772661";
+
+    fn time(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + hour * 3600).expect("a time")
+    }
+
+    fn entry(etag: &'static str, size: u64, hour: i64) -> Entry<'static> {
+        Entry { key: b"k", size, etag, modified: Some(time(hour)), storage_class: "", kind: Kind::Object }
+    }
+
+    fn info(entry: Entry<'_>) -> ObjectInfo {
+        ObjectInfo { size: entry.size, etag: ETag::new(entry.etag), modified: entry.modified, ..ObjectInfo::default() }
+    }
+
+    fn clouds(options: &Options) -> Rules<'_> {
+        Rules { options, source_is_local: false, destination_is_local: false }
+    }
+
+    /// Asks until nothing more is to be looked at, as the schedule does; gives the decision and how often it looked.
+    fn settle(rules: &Rules<'_>, source: Entry<'_>, destination: Entry<'_>, here: &ObjectInfo, there: &ObjectInfo) -> (Decision, u32) {
+        let pairing = Pairing { key: source.key, source: Side::Present(source), destination: Side::Present(destination) };
+        let mut evidence = Evidence::default();
+        for looks in 0..3 {
+            match decide(rules, &pairing, &evidence) {
+                Decision::Look(look) => {
+                    evidence.source = if look.source { Some(here) } else { evidence.source };
+                    evidence.destination = if look.destination { Some(there) } else { evidence.destination };
+                    evidence.destination_looked |= look.destination;
+                    evidence.read |= look.read;
+                }
+                decision => return (decision, looks),
+            }
+        }
+        panic!("it never decides");
+    }
+
+    fn compare(options: &Options, source: Entry<'_>, destination: Entry<'_>) -> (Decision, u32) {
+        settle(&clouds(options), source, destination, &info(source), &info(destination))
+    }
+
+    #[test]
+    fn listings_alone_decide_where_they_can() {
+        let options = Options::default();
+        assert_eq!(compare(&options, entry(MD5_A, 1, 5), entry(MD5_A, 2, 9)), (Decision::Copy(Reason::Size), 0));
+        assert_eq!(compare(&options, entry(MD5_A, 1, 5), entry(MD5_A, 1, 0)), (Decision::Skip, 0));
+        let update = Options { update: true, ..Options::default() };
+        assert_eq!(compare(&update, entry(MD5_A, 1, 5), entry(MD5_B, 2, 6)), (Decision::Skip, 0));
+        assert_eq!(compare(&update, entry(MD5_A, 1, 6), entry(MD5_B, 2, 5)), (Decision::Copy(Reason::Size), 0));
+        let existing = Options { ignore_existing: true, ..Options::default() };
+        assert_eq!(compare(&existing, entry(MD5_A, 1, 5), entry(MD5_B, 2, 0)), (Decision::Skip, 0));
+        let sizes = Options { compare: Compare::SizeOnly, ..Options::default() };
+        assert_eq!(compare(&sizes, entry(MD5_A, 1, 5), entry(MD5_B, 1, 0)), (Decision::Skip, 0));
+    }
+
+    #[test]
+    fn etags_that_are_md5_differ_only_where_both_are_really_md5() {
+        let options = Options::default();
+        let (source, destination) = (entry(MD5_A, 1, 0), entry(MD5_B, 1, 9));
+        assert_eq!(compare(&options, source, destination), (Decision::Copy(Reason::ETag), 2));
+        let mut kms = info(source);
+        kms.attributes.encryption = Some(Encryption { algorithm: "aws:kms".into(), key_id: None });
+        assert_eq!(settle(&clouds(&options), source, destination, &kms, &info(destination)).0, Decision::Skip, "older, and nothing else is known");
+        let mut stamped = info(destination);
+        Stamp::of(&kms).write(&mut stamped.attributes.user);
+        assert_eq!(settle(&clouds(&options), source, destination, &kms, &stamped), (Decision::Skip, 1));
+    }
+
+    #[test]
+    fn stamps_know_a_copy_in_both_directions() {
+        let options = Options::default();
+        let (source, destination) = (entry("abc-3", 7, 5), entry("ef-1", 7, 0));
+        let mut there = info(destination);
+        Stamp::of(&info(source)).write(&mut there.attributes.user);
+        assert_eq!(settle(&clouds(&options), source, destination, &info(source), &there), (Decision::Skip, 1));
+        // Failing back: what was the copy is now the source.
+        assert_eq!(settle(&clouds(&options), destination, source, &there, &info(source)), (Decision::Skip, 2));
+        let changed = entry("other-3", 7, 0);
+        assert_eq!(settle(&clouds(&options), changed, destination, &info(changed), &there).0, Decision::Copy(Reason::ETag));
+    }
+
+    #[test]
+    fn an_object_written_again_with_other_attributes_is_copied_for_them() {
+        let options = Options::default();
+        let (first, again, destination) = (entry("abc-3", 7, 0), entry("abc-3", 7, 5), entry("ef-1", 7, 1));
+        let mut there = info(destination);
+        Stamp::of(&info(first)).write(&mut there.attributes.user);
+        assert_eq!(settle(&clouds(&options), again, destination, &info(again), &there).0, Decision::Skip);
+        let mut here = info(again);
+        here.attributes.cache_control = Some("no-store".into());
+        assert_eq!(settle(&clouds(&options), again, destination, &here, &there).0, Decision::Copy(Reason::Metadata));
+    }
+
+    #[test]
+    fn stated_checksums_decide_before_times_do() {
+        let options = Options::default();
+        let (source, destination) = (entry("a-2", 1, 99), entry("b-3", 1, 0));
+        let (mut here, mut there) = (info(source), info(destination));
+        here.checksums.crc64nvme = Crc64::of(b"x").checksums().crc64nvme;
+        there.checksums = Crc64::of(b"x").checksums();
+        assert_eq!(settle(&clouds(&options), source, destination, &here, &there).0, Decision::Skip);
+        there.checksums = Crc64::of(b"y").checksums();
+        assert_eq!(settle(&clouds(&options), source, destination, &here, &there).0, Decision::Copy(Reason::Checksum));
+    }
+
+    #[test]
+    fn times_decide_last_and_multipart_reaches_a_day_further() {
+        let options = Options::default();
+        let newer = Decision::Copy(Reason::Newer);
+        assert_eq!(compare(&options, entry("a", 1, 5), entry("b", 1, 5)).0, newer);
+        assert_eq!(compare(&options, entry("a", 1, 5), entry("b", 1, 6)).0, Decision::Skip);
+        let multipart = "900150983cd24fb0d6963f7d28e17f72-2";
+        assert_eq!(compare(&options, entry(multipart, 1, 0), entry("b", 1, 23)).0, newer);
+        assert_eq!(compare(&options, entry(multipart, 1, 0), entry("b", 1, 25)).0, Decision::Skip);
+        assert_eq!(compare(&options, Entry { modified: None, ..entry("a", 1, 0) }, entry("b", 1, 25)).0, newer);
+    }
+
+    #[test]
+    fn checksum_mode_wants_proof_and_reads_local_ends_for_it() {
+        let options = Options { compare: Compare::Checksum, ..Options::default() };
+        assert_eq!(compare(&options, entry("a", 1, 0), entry("b", 1, 9)).0, Decision::Copy(Reason::Checksum));
+        assert_eq!(compare(&options, entry(MD5_A, 1, 9), entry(MD5_A, 1, 0)).0, Decision::Skip);
+        let rules = Rules { source_is_local: true, ..clouds(&options) };
+        let (source, destination) = (entry("1-2-3-4", 1, 0), entry("b", 1, 9));
+        assert_eq!(settle(&rules, source, destination, &info(source), &info(destination)), (Decision::Copy(Reason::Checksum), 2));
+        let proved = ObjectInfo { checksums: Crc64::of(b"x").checksums(), ..info(source) };
+        let stored = ObjectInfo { checksums: Checksums { crc64xz: proved.checksums.crc64xz, ..Checksums::default() }, ..info(destination) };
+        assert_eq!(settle(&rules, source, destination, &proved, &stored).0, Decision::Skip);
+    }
+
+    #[test]
+    fn a_local_destination_goes_by_its_mtime() {
+        let options = Options::default();
+        let local = Rules { destination_is_local: true, ..clouds(&options) };
+        let (source, destination) = (entry(MD5_A, 1, 5), entry("1-2-3-4", 1, 5));
+        assert_eq!(settle(&local, source, destination, &info(source), &info(destination)), (Decision::Skip, 0));
+        let older = Entry { modified: Some(time(2)), ..destination };
+        assert_eq!(settle(&local, source, older, &info(source), &info(older)), (Decision::Copy(Reason::Newer), 1));
+        let mut here = info(source);
+        here.attributes.user.insert("mtime".into(), format!("{}.0", time(2).as_second()));
+        assert_eq!(settle(&local, source, older, &here, &info(older)), (Decision::Skip, 1));
+        let both = Rules { source_is_local: true, ..local };
+        assert_eq!(settle(&both, source, older, &info(source), &info(older)), (Decision::Copy(Reason::Newer), 0));
+    }
+
+    #[test]
+    fn a_local_source_goes_by_stamp_then_mtime() {
+        let options = Options::default();
+        let rules = Rules { source_is_local: true, ..clouds(&options) };
+        let (source, destination) = (entry("1-2-3-4", 1, 5), entry(MD5_B, 1, 9));
+        let mut there = info(destination);
+        assert_eq!(settle(&rules, source, destination, &info(source), &there), (Decision::Skip, 1), "older, as the aws CLI has it");
+        there.attributes.user.insert("mtime".into(), time(4).as_second().to_string());
+        assert_eq!(settle(&rules, source, destination, &info(source), &there).0, Decision::Copy(Reason::Newer));
+        there.attributes.user.insert("mtime".into(), time(5).as_second().to_string());
+        assert_eq!(settle(&rules, source, destination, &info(source), &there).0, Decision::Skip);
+    }
+
+    #[test]
+    fn what_is_no_object_is_never_copied_nor_deleted() {
+        let options = Options { delete: true, ..Options::default() };
+        let one = |kind, destination| {
+            let source = Side::Present(Entry { kind, ..entry("", 0, 0) });
+            decide(&clouds(&options), &Pairing { key: b"k", source, destination }, &Evidence::default())
+        };
+        assert!(matches!(one(Kind::Unreadable, Side::Absent), Decision::Refuse(_)));
+        assert!(matches!(one(Kind::Symlink, Side::Absent), Decision::Warn(_)));
+        let link = Entry { kind: Kind::Symlink, ..entry("", 1, 0) };
+        assert!(matches!(one(Kind::Object, Side::Present(link)), Decision::Refuse(_)));
+        let only = Pairing { key: b"k", source: Side::Absent, destination: Side::Present(link) };
+        assert_eq!(decide(&clouds(&options), &only, &Evidence::default()), Decision::Pass);
+    }
+
+    #[test]
+    fn a_local_end_licenses_no_delete_of_folder_markers() {
+        let options = Options { delete: true, ..Options::default() };
+        let marker = Pairing { key: b"d/", source: Side::Absent, destination: Side::Present(Entry { key: b"d/", ..entry(MD5_A, 0, 0) }) };
+        assert_eq!(decide(&clouds(&options), &marker, &Evidence::default()), Decision::Delete);
+        assert_eq!(decide(&Rules { source_is_local: true, ..clouds(&options) }, &marker, &Evidence::default()), Decision::Pass);
+        let source = Pairing { source: marker.destination.clone(), destination: Side::Absent, ..marker };
+        let local = Rules { destination_is_local: true, ..clouds(&options) };
+        assert_eq!(decide(&local, &source, &Evidence::default()), LOOK_DESTINATION);
+        let looked = Evidence { destination_looked: true, ..Evidence::default() };
+        assert_eq!(decide(&local, &source, &looked), Decision::Copy(Reason::Absent));
+    }
+
+    fn any_side() -> impl Strategy<Value = Option<Option<(u64, usize, i64, Kind)>>> {
+        let kinds = prop_oneof![4 => Just(Kind::Object), 1 => Just(Kind::Appendable), 1 => Just(Kind::Symlink), 1 => Just(Kind::Unreadable)];
+        proptest::option::of(proptest::option::of((0..3u64, 0..4usize, 0..30i64, kinds)))
+    }
+
+    proptest! {
+        /// Whatever is known: it decides within two looks, and deletes only what the source does not hold or the operator wants gone.
+        #[test]
+        fn every_delete_has_its_licence(
+            (source, destination) in (any_side(), any_side()),
+            (delete, delete_excluded, exclude, small_only) in any::<(bool, bool, bool, bool)>(),
+            (mode, update, local) in (0..3usize, any::<bool>(), any::<(bool, bool)>()),
+        ) {
+            let mut options = Options { delete, delete_excluded, update, ..Options::default() };
+            options.compare = [Compare::Default, Compare::Checksum, Compare::SizeOnly][mode];
+            if exclude {
+                options.filter.exclude("k*").expect("a glob");
+            }
+            options.filter.size_bytes_max = small_only.then_some(1);
+            let etags = [MD5_A, MD5_B, "x", "900150983cd24fb0d6963f7d28e17f72-2"];
+            let side = |from: &Option<Option<(u64, usize, i64, Kind)>>| match from {
+                None => Side::Unknown(Arc::new(Error::invalid("x"))),
+                Some(None) => Side::Absent,
+                Some(Some((size, etag, hour, kind))) => Side::Present(Entry { kind: *kind, ..entry(etags[*etag], *size, *hour) }),
+            };
+            let rules = Rules { options: &options, source_is_local: local.0, destination_is_local: local.1 };
+            let mut pairing = Pairing { key: b"k", source: side(&source), destination: side(&destination) };
+            let here = match &pairing.source { Side::Present(e) => Some(info(*e)), _ => None };
+            let there = match &pairing.destination { Side::Present(e) => Some(info(*e)), _ => None };
+            let mut evidence = Evidence::default();
+            let mut looks = 0;
+            let decision = loop {
+                match decide(&rules, &pairing, &evidence) {
+                    Decision::Look(look) => {
+                        prop_assert!(looks < 3 && (look.source || look.destination || look.read));
+                        looks += 1;
+                        if look.source { evidence.source = here.as_ref(); }
+                        if look.destination {
+                            evidence.destination = there.as_ref();
+                            evidence.destination_looked = true;
+                            if there.is_none() { pairing.destination = Side::Absent; }
+                        }
+                        evidence.read |= look.read;
+                    }
+                    decision => break decision,
+                }
+            };
+            let hidden = exclude;
+            match decision {
+                Decision::Delete => {
+                    prop_assert!(delete);
+                    prop_assert!(matches!(pairing.destination, Side::Present(_)));
+                    let absent = matches!(pairing.source, Side::Absent);
+                    prop_assert!(absent || (hidden && delete_excluded && matches!(pairing.source, Side::Present(_))));
+                    prop_assert!(!hidden || delete_excluded);
+                }
+                Decision::Copy(reason) => {
+                    prop_assert!(matches!(&pairing.source, Side::Present(e) if matches!(e.kind, Kind::Object | Kind::Appendable)));
+                    prop_assert!(!hidden);
+                    prop_assert_eq!(reason == Reason::Absent, matches!(pairing.destination, Side::Absent));
+                }
+                _ => {}
+            }
+        }
+    }
+}

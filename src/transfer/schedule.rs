@@ -1,0 +1,141 @@
+//! Drives a run: takes keys from the feed, keeps so many of them at work, and hands what ended to a [`Stage`].
+//!
+//! Work starts before the listings end. The feed is asked only while there is room, so everything behind it (pages, listings)
+//! waits too: memory does not grow with the number of keys. Every task is awaited here or aborted here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
+
+use super::concurrency::{Completion, Concurrency};
+use super::feed::Feed;
+use super::job::Context;
+use super::join::Pairing;
+use super::subject::Subject;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Key;
+
+/// How long work in flight may take to put itself away after an interrupt.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What to do with a key of the feed.
+pub(crate) enum Step<T> {
+    /// Nothing.
+    Pass,
+    /// Something that takes no waiting for a store: the stage takes it as ended.
+    Done(T),
+    /// Work that waits for stores.
+    Work(Box<Subject>),
+}
+
+/// The part of a run that knows what it is for.
+pub(crate) trait Stage {
+    /// How a key ended.
+    type Ended: Send + 'static;
+
+    /// Decides about a pairing without waiting.
+    fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Self::Ended>;
+
+    /// The work on one key.
+    fn work(&self, subject: Box<Subject>) -> BoxFuture<'static, (Self::Ended, Completion)>;
+
+    /// Takes note of what ended.
+    fn ended(&mut self, ended: Self::Ended) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether no more work may start.
+    fn is_halted(&self) -> bool;
+}
+
+/// How a drive ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// The feed ended and all work with it, or the stage halted.
+    ToTheEnd,
+    /// The time was up.
+    TimeUp,
+    /// The operator stopped it.
+    Interrupted,
+}
+
+type Work<T> = JoinSet<(Key, T, Completion)>;
+
+/// Drives a stage over a feed. An error is one of the run itself, not of a key.
+pub(crate) async fn drive<S: Stage>(
+    feed: &mut Feed,
+    stage: &mut S,
+    concurrency: &mut dyn Concurrency,
+    context: &Context,
+    duration_max: Option<Duration>,
+) -> Result<Driven> {
+    let mut work: Work<S::Ended> = JoinSet::new();
+    // A key has one copier at a time: a file of keys may name one twice.
+    let mut at_work: HashSet<Key> = HashSet::new();
+    let (mut fed, mut driven) = (false, Driven::ToTheEnd);
+    let mut deadline = std::pin::pin!(async {
+        match duration_max {
+            Some(duration) => context.clock.sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    });
+    loop {
+        let admits = !fed && driven == Driven::ToTheEnd && !stage.is_halted();
+        if !admits && work.is_empty() {
+            return Ok(driven);
+        }
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => {
+                wind_down(&mut work, stage, context).await?;
+                return Ok(Driven::Interrupted);
+            }
+            Some(ended) = work.join_next() => {
+                let (key, ended, completion) = ended.map_err(died)?;
+                at_work.remove(&key);
+                concurrency.on_completion(completion);
+                stage.ended(ended).await?;
+            }
+            () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
+            step = feed.next(|pairing| stage.decide(pairing), |subject| Step::Work(Box::new(subject))), if admits && work.len() < concurrency.target() => {
+                match step? {
+                    None => fed = true,
+                    Some(Step::Pass) => {}
+                    Some(Step::Done(ended)) => stage.ended(ended).await?,
+                    Some(Step::Work(subject)) => {
+                        let key = subject.key.clone();
+                        if at_work.insert(key.clone()) {
+                            let task = stage.work(subject);
+                            work.spawn(async move {
+                                let (ended, completion) = task.await;
+                                (key, ended, completion)
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lets what is in flight put itself away, then aborts the rest.
+async fn wind_down<S: Stage>(work: &mut Work<S::Ended>, stage: &mut S, context: &Context) -> Result<()> {
+    let mut grace = std::pin::pin!(context.clock.sleep(GRACE));
+    loop {
+        tokio::select! {
+            biased;
+            ended = work.join_next() => match ended {
+                None => return Ok(()),
+                Some(ended) => stage.ended(ended.map_err(died)?.1).await?,
+            },
+            () = &mut grace => {
+                work.shutdown().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn died(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Unexpected, "a copying task died").caused_by(error).advise("this is a bug in Dragon; the log has the panic")
+}

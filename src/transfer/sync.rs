@@ -1,0 +1,300 @@
+//! The stage that makes the destination hold what the source holds: decides, copies, and keeps what is to be deleted for the end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+
+use super::concurrency::Completion;
+use super::copy::Copier;
+use super::event::{Action, Event, Notice, ObjectEvent, Status};
+use super::job::{Context, Options};
+use super::join::{Pairing, Side};
+use super::parts::{Cutter, Shape};
+use super::plan::{self, Decision, Evidence, Look, Rules};
+use super::report::Report;
+use super::schedule::{Stage, Step};
+use super::spill::Spool;
+use super::subject::{Ends, Subject};
+use super::task::{Copied, CopyTask, Listed, Proof, Reason};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Key;
+
+/// A store that refuses each of this many objects refuses all of them.
+const DENIED_FIRST_MAX: u64 = 100;
+
+/// Longest that aborting open uploads may hold up the end of a run.
+const PUT_AWAY_MAX: Duration = Duration::from_secs(10);
+
+/// What the tasks of one run share.
+pub(crate) struct Engine {
+    pub(crate) ends: Ends,
+    pub(crate) options: Options,
+    pub(crate) context: Context,
+    copier: Copier,
+}
+
+impl Engine {
+    pub(crate) fn new(ends: Ends, options: Options, context: Context) -> Self {
+        let copier = Copier::new(ends.source.storage.clone(), ends.destination.storage.clone(), &options, &context);
+        Self { ends, options, context, copier }
+    }
+
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        Rules { options: &self.options, source_is_local: self.ends.source_is_local(), destination_is_local: self.ends.destination_is_local() }
+    }
+
+    /// Looks as often as it takes to decide, then copies where that is the decision.
+    async fn settle(&self, subject: &mut Subject) -> Result<What> {
+        // The source is asked for a key that nobody listed; else its listing has spoken.
+        if matches!(subject.source, Side::Unknown(_)) {
+            subject.look(&self.ends, Look { source: true, destination: true, read: false }).await?;
+            if matches!(subject.source, Side::Absent) {
+                let key = self.ends.source.key(subject.key.as_bytes());
+                return Err(Error::new(ErrorKind::NotFound, "there is no such object").on_key(key).in_store(&self.ends.source.storage));
+            }
+        }
+        loop {
+            match plan::decide(&self.rules(), &subject.pairing(), &subject.evidence()) {
+                Decision::Look(look) => subject.look(&self.ends, look).await?,
+                Decision::Copy(reason) => return self.copy(subject, reason).await,
+                Decision::Skip => return Ok(What::Skipped),
+                Decision::Warn(why) => return Ok(What::Warned(why)),
+                Decision::Refuse(why) => return Err(refused(why)),
+                // What a HEAD found licenses no delete: only the source's listing does.
+                Decision::Pass | Decision::Delete => return Ok(What::Passed),
+            }
+        }
+    }
+
+    async fn copy(&self, subject: &Subject, reason: Reason) -> Result<What> {
+        let Side::Present(source) = &subject.source else { return Ok(What::Passed) };
+        let task = self.task(source, reason);
+        self.carry(&task).await
+    }
+
+    /// The copy of one source object.
+    pub(crate) fn task(&self, source: &Listed, reason: Reason) -> CopyTask {
+        CopyTask {
+            source_key: self.ends.source.key(source.key.as_bytes()),
+            destination_key: self.ends.destination.key(source.key.as_bytes()),
+            size: source.size,
+            etag: source.etag.clone(),
+            modified: source.modified,
+            storage_class: source.storage_class.clone(),
+            kind: source.kind,
+            reason,
+        }
+    }
+
+    /// Copies, or says that it would.
+    pub(crate) async fn carry(&self, task: &CopyTask) -> Result<What> {
+        if task.destination_key.is_empty() {
+            return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
+        }
+        self.context.progress.planned_objects.fetch_add(1, Ordering::Relaxed);
+        self.context.progress.planned_bytes.fetch_add(task.size, Ordering::Relaxed);
+        if self.options.dry_run {
+            return Ok(What::Planned(task.reason, self.requests(task.size)?));
+        }
+        let copied = self.copier.copy(task).await?;
+        Ok(What::Copied(task.reason, Box::new(copied)))
+    }
+
+    /// Aborts the uploads that dropped copies left open. What cannot be aborted is told in the log: it costs until the bucket's
+    /// lifecycle, or `dragon uploads abort`, removes it.
+    pub(crate) async fn put_away(&self) {
+        let abort = self.copier.abort_abandoned();
+        let aborted = tokio::select! {
+            aborted = abort => aborted,
+            () = self.context.clock.sleep(PUT_AWAY_MAX) => Err(Error::new(ErrorKind::Unavailable, format!("no answer within {PUT_AWAY_MAX:?}"))),
+        };
+        if let Err(error) = aborted {
+            tracing::warn!(%error, "an open multipart upload could not be aborted");
+        }
+    }
+
+    /// How many requests a copy of this size takes: read and write, or that for each part, with create and complete.
+    fn requests(&self, size: u64) -> Result<u64> {
+        let cutter = Cutter {
+            destination: self.ends.destination.storage.capabilities(),
+            memory_bytes: self.options.memory_bytes,
+            part_size_bytes: self.options.part_size_bytes,
+        };
+        Ok(match cutter.shape(size)? {
+            Shape::Whole | Shape::WholeStreamed => 2,
+            Shape::Parts(parts) => 2 + 2 * u64::from(parts.count()),
+        })
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::new(ErrorKind::Local, why)
+}
+
+/// How one key ended.
+pub(crate) struct Ended {
+    pub(crate) key: Key,
+    pub(crate) size: u64,
+    pub(crate) what: Result<What>,
+}
+
+/// What was done, or would be.
+pub(crate) enum What {
+    Copied(Reason, Box<Copied>),
+    /// A dry run would copy it, in so many requests.
+    Planned(Reason, u64),
+    Skipped,
+    Passed,
+    Warned(&'static str),
+    /// Only the destination holds it.
+    Candidate(Box<Listed>),
+}
+
+/// The stage, and the sum of what it did.
+pub(crate) struct Sync {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) report: Report,
+    /// What only the destination holds.
+    pub(crate) candidates: Spool,
+    /// Source keys that the filter's globs let through.
+    pub(crate) source_keys_seen: u64,
+    /// How many objects were refused without another end among them; `None` once there was one.
+    denied_first: Option<u64>,
+}
+
+impl Sync {
+    pub(crate) fn new(engine: Arc<Engine>, candidates: Spool) -> Self {
+        Self { engine, report: Report::default(), candidates, source_keys_seen: 0, denied_first: Some(0) }
+    }
+
+    /// Counts and tells a copy that ended well.
+    async fn copied(&mut self, key: Key, reason: Reason, copied: Copied) {
+        self.denied_first = None;
+        self.report.copied += 1;
+        self.report.bytes += copied.size;
+        self.report.resumed_bytes += copied.resumed_bytes;
+        self.report.verified += u64::from(copied.verified() > Proof::Size);
+        let progress = &self.engine.context.progress;
+        progress.copied_objects.fetch_add(1, Ordering::Relaxed);
+        progress.copied_bytes.fetch_add(copied.size, Ordering::Relaxed);
+        for message in &copied.warnings {
+            self.engine.context.tell(Event::Notice(Notice { key: Some(key.clone()), message: message.clone() })).await;
+        }
+        let mut event = ObjectEvent::new(Action::Copy, Status::Ok, key, copied.size);
+        (event.reason, event.version) = (Some(reason), copied.version.clone());
+        event.copied = Some(copied);
+        self.engine.context.tell(Event::Object(Box::new(event))).await;
+    }
+
+    /// Counts and tells a key that failed, and judges whether the run can go on.
+    pub(crate) async fn failed(&mut self, action: Action, key: Key, size: u64, error: Error) {
+        // What the operator stopped has not failed.
+        if error.kind() == ErrorKind::Interrupted && self.engine.context.cancel.is_cancelled() {
+            return;
+        }
+        self.report.failed += 1;
+        self.engine.context.progress.failed_objects.fetch_add(1, Ordering::Relaxed);
+        self.denied_first = self.denied_first.filter(|_| error.kind() == ErrorKind::Denied).map(|n| n + 1);
+        if error.stops_store() {
+            self.report.stopped.get_or_insert_with(|| error.clone());
+        } else if self.denied_first.is_some_and(|n| n >= DENIED_FIRST_MAX) {
+            let stop = Error::new(ErrorKind::Denied, format!("the first {DENIED_FIRST_MAX} objects were all refused; the last: {error}"));
+            self.report.stopped.get_or_insert_with(|| stop.advise("run `dragon doctor` on both ends: it tries each permission"));
+        }
+        if let Some(max) = self.engine.options.errors_max.filter(|max| self.report.failed >= (*max).max(1)) {
+            self.report.limited.get_or_insert_with(|| Error::new(ErrorKind::Interrupted, format!("{max} objects failed, as many as --max-errors allows")));
+        }
+        let mut event = ObjectEvent::new(action, Status::Failed, key, size);
+        event.error = Some(error);
+        self.engine.context.tell(Event::Object(Box::new(event))).await;
+    }
+
+    async fn skipped(&mut self, key: Key, size: u64) {
+        self.count_skipped();
+        if self.engine.options.report_unchanged {
+            self.engine.context.tell(Event::Object(Box::new(ObjectEvent::new(Action::Skip, Status::Ok, key, size)))).await;
+        }
+    }
+
+    fn count_skipped(&mut self) {
+        self.report.skipped += 1;
+        self.engine.context.progress.skipped_objects.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Stage for Sync {
+    type Ended = Ended;
+
+    fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Ended> {
+        if let Side::Present(source) = &pairing.source {
+            self.source_keys_seen += u64::from(!self.engine.options.filter.hides_key(source.key));
+        }
+        let done = |what| {
+            let size = match (&pairing.source, &pairing.destination) {
+                (Side::Present(entry), _) | (_, Side::Present(entry)) => entry.size,
+                _ => 0,
+            };
+            Step::Done(Ended { key: Key::from(pairing.key), size, what })
+        };
+        match plan::decide(&self.engine.rules(), pairing, &Evidence::default()) {
+            Decision::Pass => Step::Pass,
+            Decision::Skip if self.engine.options.report_unchanged => done(Ok(What::Skipped)),
+            Decision::Skip => {
+                self.count_skipped();
+                Step::Pass
+            }
+            Decision::Warn(why) => done(Ok(What::Warned(why))),
+            Decision::Refuse(why) => done(Err(refused(why).on_key(Key::from(pairing.key)))),
+            Decision::Delete => match &pairing.destination {
+                Side::Present(entry) => done(Ok(What::Candidate(Box::new((*entry).into())))),
+                _ => Step::Pass,
+            },
+            Decision::Copy(_) | Decision::Look(_) => Step::Work(Box::new(Subject::listed(pairing))),
+        }
+    }
+
+    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, (Ended, Completion)> {
+        let engine = self.engine.clone();
+        async move {
+            let begun = engine.context.clock.instant();
+            let what = engine.settle(&mut subject).await;
+            let size = match &subject.source {
+                Side::Present(source) => source.size,
+                _ => 0,
+            };
+            let completion = Completion {
+                bytes: if let Ok(What::Copied(_, copied)) = &what { copied.size } else { 0 },
+                elapsed: begun.elapsed(),
+                throttled: matches!(&what, Err(error) if error.kind() == ErrorKind::Throttled),
+            };
+            (Ended { key: subject.key, size, what }, completion)
+        }
+        .boxed()
+    }
+
+    async fn ended(&mut self, ended: Ended) -> Result<()> {
+        let Ended { key, size, what } = ended;
+        match what {
+            Ok(What::Copied(reason, copied)) => self.copied(key, reason, *copied).await,
+            Ok(What::Planned(reason, requests)) => {
+                self.report.copied += 1;
+                self.report.bytes += size;
+                self.report.requests += requests;
+                let event = ObjectEvent { reason: Some(reason), ..ObjectEvent::new(Action::Copy, Status::Planned, key, size) };
+                self.engine.context.tell(Event::Object(Box::new(event))).await;
+            }
+            Ok(What::Skipped) => self.skipped(key, size).await,
+            Ok(What::Passed) => {}
+            Ok(What::Warned(why)) => self.engine.context.tell(Event::Notice(Notice { key: Some(key), message: why.to_owned() })).await,
+            Ok(What::Candidate(listed)) => self.candidates.push(&listed.entry()).await?,
+            Err(error) => self.failed(Action::Copy, key, size, error).await,
+        }
+        Ok(())
+    }
+
+    fn is_halted(&self) -> bool {
+        self.report.stopped.is_some() || self.report.limited.is_some()
+    }
+}

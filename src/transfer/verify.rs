@@ -1,0 +1,276 @@
+//! Compares two places and says of each key what is proved. Writes nothing.
+//!
+//! Without `deep`, sizes and what the stores state decide: ETags that are MD5, stored checksums, and the stamp of the copy, which
+//! says from which source object the destination was made. A local file is read, since nothing states its checksum. With `deep`,
+//! the bytes of both ends are read and held against each other and against what their own store states.
+//!
+//! | source | destination | verdict |
+//! |---|---|---|
+//! | there | absent | missing_destination |
+//! | absent | there | missing_source |
+//! | unknown | there | look, then one of these |
+//! | there | there, another size | differs |
+//! | there | there | same, differs or unproved |
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+
+use super::concurrency::Completion;
+use super::event::{Event, Notice, Verdict, VerdictEvent};
+use super::job::{Context, Options};
+use super::join::{Pairing, Side};
+use super::plan::{Evidence, Look};
+use super::report::Report;
+use super::schedule::{Stage, Step};
+use super::stamp::{self, Stamp};
+use super::subject::{self, Ends, Subject};
+use super::task::Proof;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::checksum::Agreement;
+use crate::storage::location::Location;
+use crate::storage::{Checksums, ETag, Entry, Key, Kind, ObjectInfo};
+
+/// What a pairing comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    /// It takes no part.
+    Pass,
+    Warn(&'static str),
+    Refuse(&'static str),
+    Verdict(Verdict, Proof),
+    Look(Look),
+    /// The bytes of both must be read.
+    Read,
+}
+
+/// What the judgement depends on besides the pairing.
+#[derive(Debug, Clone, Copy)]
+struct Rules<'a> {
+    options: &'a Options,
+    deep: bool,
+    a_local_end: bool,
+}
+
+const LOOK_BOTH: Judgement = Judgement::Look(Look { source: true, destination: true, read: false });
+
+/// Judges one pairing by the table of this module.
+fn judge(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> Judgement {
+    let filter = &rules.options.filter;
+    let marker = |entry: &Entry<'_>| entry.size == 0 && pairing.key.ends_with(b"/");
+    if filter.hides_key(pairing.key) {
+        return Judgement::Pass;
+    }
+    for side in [&pairing.source, &pairing.destination] {
+        match side {
+            Side::Present(entry) if entry.kind == Kind::Unreadable => return Judgement::Refuse("it cannot be read, and what is under it is unknown"),
+            Side::Present(entry) if matches!(entry.kind, Kind::Symlink | Kind::Special) => {
+                return Judgement::Warn("a symbolic link, device, socket or pipe is not compared");
+            }
+            _ => {}
+        }
+    }
+    match (&pairing.source, &pairing.destination) {
+        (Side::Present(entry), _) | (Side::Absent, Side::Present(entry)) if filter.hides_object(entry.size, entry.modified) => Judgement::Pass,
+        (Side::Present(source), Side::Present(destination)) => compare(rules, source, destination, evidence, marker(source)),
+        // Directories are not listed on a local end, so a marker's absence there says nothing.
+        (Side::Present(entry), Side::Absent) | (Side::Absent, Side::Present(entry)) if rules.a_local_end && marker(entry) => Judgement::Pass,
+        (Side::Present(_), Side::Absent) => Judgement::Verdict(Verdict::MissingDestination, Proof::None),
+        (Side::Absent, Side::Present(_)) => Judgement::Verdict(Verdict::MissingSource, Proof::None),
+        (Side::Absent, Side::Absent) => Judgement::Pass,
+        (Side::Unknown(_), _) => Judgement::Look(Look { source: true, ..Look::default() }),
+        (_, Side::Unknown(_)) => Judgement::Look(Look { destination: true, ..Look::default() }),
+    }
+}
+
+fn compare(rules: &Rules<'_>, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>, marker: bool) -> Judgement {
+    if source.size != destination.size {
+        return Judgement::Verdict(Verdict::Differs, Proof::Size);
+    }
+    // What has no bytes has the same bytes.
+    if marker || (source.size == 0 && !rules.deep) || rules.options.compare == super::job::Compare::SizeOnly {
+        return Judgement::Verdict(Verdict::Same, Proof::Size);
+    }
+    if rules.deep {
+        return Judgement::Read;
+    }
+    let (a, b) = (ETag::new(source.etag), ETag::new(destination.etag));
+    if a == b && a.md5().is_some() {
+        return Judgement::Verdict(Verdict::Same, Proof::Md5);
+    }
+    let (Some(here), Some(there)) = (evidence.source, evidence.destination) else { return LOOK_BOTH };
+    match stamp::known_checksums(here).agreement(&stamp::known_checksums(there)) {
+        Agreement::Equal(algorithm) => Judgement::Verdict(Verdict::Same, algorithm.into()),
+        Agreement::Different(algorithm) => Judgement::Verdict(Verdict::Differs, algorithm.into()),
+        Agreement::Unknown if rules.a_local_end && !evidence.read => Judgement::Look(Look { read: true, ..Look::default() }),
+        Agreement::Unknown => by_stamp(here, there),
+    }
+}
+
+/// A stamp says which object the other end's is a copy of, and perhaps a checksum that the original's store states too.
+fn by_stamp(here: &ObjectInfo, there: &ObjectInfo) -> Judgement {
+    for (copy, original) in [(there, here), (here, there)] {
+        let stamp = Stamp::read(&copy.attributes.user);
+        if let Some(stamp) = stamp.filter(|stamp| stamp.means(original.size, original.etag.as_str())) {
+            return match stamp.checksums.agreement(&original.checksums) {
+                Agreement::Equal(algorithm) => Judgement::Verdict(Verdict::Same, algorithm.into()),
+                Agreement::Different(algorithm) => Judgement::Verdict(Verdict::Differs, algorithm.into()),
+                Agreement::Unknown => Judgement::Verdict(Verdict::Same, Proof::Size),
+            };
+        }
+    }
+    Judgement::Verdict(Verdict::Unproved, Proof::Size)
+}
+
+struct Shared {
+    ends: Ends,
+    options: Options,
+    deep: bool,
+    context: Context,
+}
+
+impl Shared {
+    fn rules(&self) -> Rules<'_> {
+        Rules { options: &self.options, deep: self.deep, a_local_end: self.ends.source_is_local() || self.ends.destination_is_local() }
+    }
+
+    async fn settle(&self, subject: &mut Subject) -> Result<Judged> {
+        if matches!((&subject.source, &subject.destination), (Side::Unknown(_), Side::Unknown(_))) {
+            subject.look(&self.ends, Look { source: true, destination: true, read: false }).await?;
+            if matches!((&subject.source, &subject.destination), (Side::Absent, Side::Absent)) {
+                return Err(Error::new(ErrorKind::NotFound, "there is no such object at either end").on_key(&subject.key));
+            }
+        }
+        loop {
+            match judge(&self.rules(), &subject.pairing(), &subject.evidence()) {
+                Judgement::Look(look) => subject.look(&self.ends, look).await?,
+                Judgement::Read => return self.read(&subject.key).await,
+                Judgement::Verdict(verdict, proof) => {
+                    let crc64xz = subject.evidence().source.and_then(|info| stamp::known_checksums(info).crc64xz);
+                    return Ok(Judged { verdict: Some(verdict), proof, crc64xz });
+                }
+                Judgement::Pass | Judgement::Warn(_) => return Ok(Judged::default()),
+                Judgement::Refuse(why) => return Err(Error::new(ErrorKind::Local, why).on_key(&subject.key)),
+            }
+        }
+    }
+
+    /// Reads both ends at once and compares their CRC-64s.
+    async fn read(&self, key: &Key) -> Result<Judged> {
+        let (here, there) = tokio::join!(digest(&self.ends.source, key), digest(&self.ends.destination, key));
+        let (here, there) = (here?, there?);
+        let (verdict, proof) = match here.agreement(&there) {
+            Agreement::Equal(algorithm) => (Verdict::Same, algorithm.into()),
+            Agreement::Different(algorithm) => (Verdict::Differs, algorithm.into()),
+            Agreement::Unknown => (Verdict::Unproved, Proof::None),
+        };
+        Ok(Judged { verdict: Some(verdict), proof, crc64xz: here.crc64xz })
+    }
+}
+
+async fn digest(location: &Location, key: &Key) -> Result<Checksums> {
+    subject::digest(&*location.storage, &location.key(key.as_bytes()), &ETag::default(), false).await
+}
+
+/// What came of one key; without a verdict it takes no part.
+#[derive(Debug, Clone, Copy, Default)]
+struct Judged {
+    verdict: Option<Verdict>,
+    proof: Proof,
+    crc64xz: Option<u64>,
+}
+
+/// How one key ended.
+pub(crate) struct Ended {
+    key: Key,
+    size: u64,
+    what: Result<Judged>,
+    warning: Option<&'static str>,
+}
+
+/// The stage, and the sum of what it found.
+pub(crate) struct Verify {
+    shared: Arc<Shared>,
+    pub(crate) report: Report,
+}
+
+impl Verify {
+    pub(crate) fn new(ends: Ends, options: Options, deep: bool, context: Context) -> Self {
+        Self { shared: Arc::new(Shared { ends, options, deep, context }), report: Report::default() }
+    }
+}
+
+impl Stage for Verify {
+    type Ended = Ended;
+
+    fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Ended> {
+        let size = match (&pairing.source, &pairing.destination) {
+            (Side::Present(entry), _) | (_, Side::Present(entry)) => entry.size,
+            _ => 0,
+        };
+        let done = |what, warning| Step::Done(Ended { key: Key::from(pairing.key), size, what, warning });
+        match judge(&self.shared.rules(), pairing, &Evidence::default()) {
+            Judgement::Pass => Step::Pass,
+            Judgement::Warn(why) => done(Ok(Judged::default()), Some(why)),
+            Judgement::Refuse(why) => done(Err(Error::new(ErrorKind::Local, why).on_key(Key::from(pairing.key))), None),
+            Judgement::Verdict(verdict, proof) => done(Ok(Judged { verdict: Some(verdict), proof, crc64xz: None }), None),
+            Judgement::Look(_) | Judgement::Read => Step::Work(Box::new(Subject::listed(pairing))),
+        }
+    }
+
+    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, (Ended, Completion)> {
+        let shared = self.shared.clone();
+        async move {
+            let begun = shared.context.clock.instant();
+            let what = shared.settle(&mut subject).await;
+            let size = match (&subject.source, &subject.destination) {
+                (Side::Present(listed), _) | (_, Side::Present(listed)) => listed.size,
+                _ => 0,
+            };
+            let throttled = matches!(&what, Err(error) if error.kind() == ErrorKind::Throttled);
+            let completion = Completion { bytes: if shared.deep { size } else { 0 }, elapsed: begun.elapsed(), throttled };
+            (Ended { key: subject.key, size, what, warning: None }, completion)
+        }
+        .boxed()
+    }
+
+    async fn ended(&mut self, ended: Ended) -> Result<()> {
+        let Ended { key, size, what, warning } = ended;
+        let context = self.shared.context.clone();
+        if let Some(message) = warning {
+            context.tell(Event::Notice(Notice { key: Some(key), message: message.to_owned() })).await;
+            return Ok(());
+        }
+        let mut event = VerdictEvent { key, verdict: None, size, proof: Proof::None, crc64xz: None, error: None };
+        match what {
+            Ok(judged) => {
+                let Some(verdict) = judged.verdict else { return Ok(()) };
+                match verdict {
+                    Verdict::Same => self.report.verified += 1,
+                    Verdict::Unproved => self.report.unproved += 1,
+                    _ => self.report.differences += 1,
+                }
+                if verdict == Verdict::Same {
+                    self.report.bytes += size;
+                    if !self.shared.options.report_unchanged {
+                        return Ok(());
+                    }
+                }
+                (event.verdict, event.proof, event.crc64xz) = (Some(verdict), judged.proof, judged.crc64xz);
+            }
+            Err(error) => {
+                self.report.failed += 1;
+                if error.stops_store() {
+                    self.report.stopped.get_or_insert_with(|| error.clone());
+                }
+                event.error = Some(error);
+            }
+        }
+        context.tell(Event::Verdict(Box::new(event))).await;
+        Ok(())
+    }
+
+    fn is_halted(&self) -> bool {
+        self.report.stopped.is_some() || self.shared.options.errors_max.is_some_and(|max| self.report.failed >= max.max(1))
+    }
+}
