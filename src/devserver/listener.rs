@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -153,7 +153,12 @@ impl Door {
         }
         let damage = Damage { flips, stop: None };
         let body = ShapedBody::new(body.map_err(Into::into).boxed_unsync(), Arc::clone(&self.meter.bytes_in), damage, self.clock.clone());
+        let taken = body.taken();
         let mut answer = self.dialect.answer(Request::from_parts(parts, body.boxed_unsync())).await;
+        if !taken.load(Ordering::Acquire) {
+            // The rest of a body that was refused may still be on its way: what follows on this connection could not be told from it.
+            answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let mut damage = Damage::default();
         for effect in effects {
             match effect {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -146,11 +146,18 @@ pub(super) struct ShapedBody {
     position: u64,
     rest: Bytes,
     pause: Option<BoxFuture<'static, ()>>,
+    taken: Arc<AtomicBool>,
 }
 
 impl ShapedBody {
     pub(super) fn new(inner: Body, counter: Arc<AtomicU64>, damage: Damage, clock: Clock) -> Self {
-        Self { inner, counter, damage, clock, position: 0, rest: Bytes::new(), pause: None }
+        Self { inner, counter, damage, clock, position: 0, rest: Bytes::new(), pause: None, taken: Arc::default() }
+    }
+
+    /// Becomes true once the body was read to its end.
+    pub(super) fn taken(&self) -> Arc<AtomicBool> {
+        self.taken.store(self.inner.is_end_stream(), Ordering::Release);
+        Arc::clone(&self.taken)
     }
 
     fn pass(&mut self, bytes: Bytes) -> Bytes {
@@ -210,7 +217,10 @@ impl http_body::Body for ShapedBody {
                     Ok(data) => data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                 },
-                end => return Poll::Ready(end),
+                end => {
+                    self.taken.store(end.is_none(), Ordering::Release);
+                    return Poll::Ready(end);
+                }
             };
         }
         if let Some(at) = self.damage.stop.as_ref().map(|(at, _)| *at)
@@ -220,6 +230,9 @@ impl http_body::Body for ShapedBody {
             self.rest = bytes.split_off(usize::try_from(at - self.position)?);
         }
         let bytes = self.pass(bytes);
+        if self.is_end_stream() {
+            self.taken.store(true, Ordering::Release);
+        }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 

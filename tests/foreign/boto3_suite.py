@@ -65,11 +65,7 @@ def objects(s3):
     s3.put_object(Bucket="boto", Key="empty", Body=b"")
     assert read(s3.get_object(Bucket="boto", Key="empty")) == b""
     for algorithm in ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]:
-        try:
-            put = s3.put_object(Bucket="boto", Key="summed", Body=body, ChecksumAlgorithm=algorithm)
-        except Exception as error:  # botocore needs the awscrt package for some of them
-            assert "awscrt" in str(error), error
-            continue
+        put = s3.put_object(Bucket="boto", Key="summed", Body=body, ChecksumAlgorithm=algorithm)
         name = "Checksum" + algorithm
         assert s3.head_object(Bucket="boto", Key="summed", ChecksumMode="ENABLED")[name] == put[name]
     refused("BadDigest", s3.put_object, Bucket="boto", Key="bad", Body=b"x", ChecksumCRC32="AAAAAA==")
@@ -151,7 +147,7 @@ def multipart(s3):
     part = s3.get_object(Bucket="boto", Key="big", PartNumber=2)
     assert read(part) == second and part["PartsCount"] == 2 and part["ContentRange"] == f"bytes {len(first)}-{len(first) + 999}/{len(first) + 1000}"
     about = s3.get_object_attributes(Bucket="boto", Key="big", ObjectAttributes=["ETag", "ObjectParts", "ObjectSize", "Checksum", "StorageClass"])
-    assert about["ObjectParts"]["TotalPartsCount"] == 2 and about["ObjectSize"] == len(first) + 1000 and about["ETag"] == done["ETag"].strip('"'), about
+    assert about["ObjectParts"]["TotalPartsCount"] == 2 and about["ObjectSize"] == len(first) + 1000 and about["ETag"].strip('"') == done["ETag"].strip('"'), about
 
     small = s3.create_multipart_upload(Bucket="boto", Key="small")["UploadId"]
     where = {"Bucket": "boto", "Key": "small", "UploadId": small}
@@ -194,7 +190,8 @@ def attributes(s3):
     refused("InvalidStorageClass", s3.put_object, Bucket="boto", Key="x", Body=b"", StorageClass="LUKEWARM")
 
 
-def links(s3):
+def links(_):
+    s3 = client(signature_version="s3v4")  # boto3 signs links the old way otherwise
     for key in ["plain"] + ODD_KEYS:
         expected = read(s3.get_object(Bucket="boto", Key=key))
         url = s3.generate_presigned_url("get_object", Params={"Bucket": "boto", "Key": key}, ExpiresIn=60)

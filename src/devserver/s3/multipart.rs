@@ -171,11 +171,11 @@ fn wanted_checksum(input: &CreateMultipartUploadInput) -> S3Result<Option<Checks
     Ok(Some(Checksum { algorithm: algorithm.name().into(), value: String::new(), scope: scope.into() }))
 }
 
-/// A part carries the algorithm its upload was begun with; an upload begun without one takes CRC-64/NVME, which S3 computes anyway.
+/// A part carries the algorithm its upload was begun with. An upload begun without one takes any, as boto3 by default sends CRC-32 there.
 fn part_checksum(upload: &Upload, given: Option<Checksum>) -> S3Result<Option<Checksum>> {
     let expected = upload.checksum.as_ref().map(|checksum| checksum.algorithm.as_str());
     let actual = given.as_ref().map(|checksum| checksum.algorithm.as_str());
-    if actual == expected || (expected.is_none() && actual == Some("CRC64NVME")) {
+    if actual == expected || expected.is_none() {
         return Ok(given);
     }
     let name = |algorithm: Option<&str>| algorithm.map_or("null".to_owned(), str::to_lowercase);

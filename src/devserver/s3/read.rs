@@ -144,7 +144,10 @@ impl Bridge {
     pub(super) fn attributes(&self, req: S3Request<GetObjectAttributesInput>) -> S3Result<S3Response<GetObjectAttributesOutput>> {
         let input = &req.input;
         let object = self.readable(&input.bucket, &input.key, input.version_id.as_deref())?;
-        let wants = |name: &str| input.object_attributes.iter().any(|attribute| attribute.as_str() == name);
+        // One header may name several attributes; s3s takes it for one name.
+        let asked = req.headers.get_all("x-amz-object-attributes").iter().filter_map(|value| value.to_str().ok());
+        let asked: Vec<&str> = asked.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let wants = |name: &str| asked.contains(&name);
         let class = object.attributes.storage_class.clone().unwrap_or_else(|| "STANDARD".into());
         let whole = checksum::of_object(&object);
         let output = GetObjectAttributesOutput {
