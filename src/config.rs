@@ -1,1 +1,5 @@
 //! dragon.toml.
+
+mod section;
+pub mod secret;
+pub mod units;
