@@ -1,5 +1,8 @@
 //! dragon.toml.
 
-mod section;
+pub mod engine;
+pub mod rules;
 pub mod secret;
+mod section;
+pub mod transfer;
 pub mod units;

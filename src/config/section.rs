@@ -227,7 +227,7 @@ impl<'a> Section<'a> {
 
     /// A secret. Never taken from a flag, unless it only refers to where the secret stands.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        if let Some(Field { origin: Origin::Flag(_), raw: Raw::Text(text) }) = self.fields.get(key)
+        if let Some(Field { origin: Origin::Flag(_), raw: Raw::Text(text), .. }) = self.fields.get(key)
             && Reference::parse(text).is_none()
         {
             self.know(key);
@@ -252,6 +252,11 @@ impl<'a> Section<'a> {
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
         self.parsed(key, "true or false", &["boolean"], |text| text.parse().map_err(|_| format!("'{text}' is neither true nor false")))
+    }
+
+    /// `true`, or not.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        self.boolean(key).unwrap_or(false)
     }
 
     /// A whole number.
@@ -297,6 +302,12 @@ impl<'a> Section<'a> {
             }
         }
         texts
+    }
+
+    /// A path, or a list of paths, relative to the file's directory.
+    pub(super) fn paths(&mut self, key: &'static str) -> Vec<String> {
+        let base = &self.document.base;
+        self.texts(key).iter().map(|text| base.join(text).to_string_lossy().into_owned()).collect()
     }
 
     /// A list of objects of one text value each under any name: `[engine.x] name = "text"`, in the names' order.
@@ -376,6 +387,16 @@ impl<'a> Section<'a> {
         }
         self.missing
     }
+}
+
+/// The keys that a reader knows, for tests that hold them against flags.
+#[cfg(test)]
+pub(super) fn known_keys(read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
+    let environment = Environment::default();
+    let document = Document { name: "test", text: "", base: PathBuf::new(), environment: &environment, problems: RefCell::default() };
+    let mut section = Section::empty(&document, "", Origin::Span(0..0));
+    read(&mut section);
+    section.known.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::transfer::job::DeleteLimit;
+
 type Parsed<T> = std::result::Result<T, String>;
 
 /// A size in bytes: `512MiB`, `1.5GB`, `100B`, `0`.
@@ -16,10 +18,29 @@ pub fn parse_size(text: &str) -> Parsed<u64> {
     whole(text, number * factor)
 }
 
-/// A rate in bytes a second: `10MiB/s`, `100Mbit`, `100Mbps`; `off` is `None`.
-pub fn parse_rate(text: &str) -> Parsed<Option<u64>> {
+/// How fast bytes may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// As fast as they can.
+    Off,
+    /// So many a second.
+    BytesPerSecond(u64),
+}
+
+impl Rate {
+    /// The limit in bytes a second, if there is one.
+    pub fn limit(self) -> Option<u64> {
+        match self {
+            Self::Off => None,
+            Self::BytesPerSecond(bytes) => Some(bytes),
+        }
+    }
+}
+
+/// A rate: `10MiB/s`, `100Mbit`, `100Mbps`, or `off`.
+pub fn parse_rate(text: &str) -> Parsed<Rate> {
     if text.eq_ignore_ascii_case("off") {
-        return Ok(None);
+        return Ok(Rate::Off);
     }
     let (number, unit) = split(text)?;
     if unit.is_empty() || matches!(unit.to_ascii_lowercase().as_str(), "k" | "m" | "g") {
@@ -32,7 +53,7 @@ pub fn parse_rate(text: &str) -> Parsed<Option<u64>> {
     let factor = bit_unit(stem).or_else(|| byte_unit(stem)).ok_or_else(|| format!("'{text}': '{unit}' is no rate; write KiB/s, MiB/s, GiB/s, Mbit or Gbit"))?;
     match whole(text, number * factor)? {
         0 => Err(format!("'{text}' would let nothing pass; write off for no limit")),
-        rate => Ok(Some(rate)),
+        rate => Ok(Rate::BytesPerSecond(rate)),
     }
 }
 
@@ -47,16 +68,91 @@ pub fn parse_duration(text: &str) -> Parsed<Duration> {
     humantime::parse_duration(text).map_err(|e| format!("'{text}' is no duration ({e}); write for example 90s, 1h30m or 7d"))
 }
 
-/// A moment: an age before `now` (`7d`), an RFC 3339 time (`2026-01-31T12:00:00Z`) or a date (`2026-01-31`, midnight UTC).
-pub fn parse_age(text: &str, now: Timestamp) -> Parsed<Timestamp> {
+/// A moment, perhaps one that moves with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// So long ago, whenever that is asked.
+    Ago(Duration),
+    /// A fixed time.
+    At(Timestamp),
+}
+
+impl Age {
+    /// The moment, seen from `now`.
+    pub fn moment(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(age) => SignedDuration::try_from(age).ok().and_then(|age| now.checked_sub(age).ok()).unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// A moment: an age (`7d`), an RFC 3339 time (`2026-01-31T12:00:00Z`) or a date (`2026-01-31`, midnight UTC).
+pub fn parse_age(text: &str) -> Parsed<Age> {
     if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
+        return Ok(Age::At(moment));
     }
     if let Ok(date) = text.parse::<jiff::civil::Date>() {
-        return date.to_zoned(jiff::tz::TimeZone::UTC).map(|z| z.timestamp()).map_err(|e| e.to_string());
+        return date.to_zoned(jiff::tz::TimeZone::UTC).map(|z| Age::At(z.timestamp())).map_err(|e| e.to_string());
     }
-    let age = parse_duration(text).map_err(|_| format!("'{text}' is neither an age such as 7d or 12h nor a time such as 2026-01-31T12:00:00Z"))?;
-    SignedDuration::try_from(age).ok().and_then(|age| now.checked_sub(age).ok()).ok_or_else(|| format!("'{text}' lies before the beginning of time"))
+    parse_duration(text).map(Age::Ago).map_err(|_| format!("'{text}' is neither an age such as 7d or 12h nor a time such as 2026-01-31T12:00:00Z"))
+}
+
+/// Something that Dragon chooses by itself unless told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auto<T> {
+    /// Dragon chooses.
+    #[default]
+    Auto,
+    /// This much.
+    Fixed(T),
+}
+
+impl<T> Auto<T> {
+    /// What was fixed, if anything.
+    pub fn fixed(self) -> Option<T> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(value) => Some(value),
+        }
+    }
+}
+
+/// How many at a time: `auto`, or 1 to 4096.
+pub fn parse_concurrency(text: &str) -> Parsed<Auto<usize>> {
+    match text.parse() {
+        _ if text == "auto" => Ok(Auto::Auto),
+        Ok(count @ 1..=4096) => Ok(Auto::Fixed(count)),
+        _ => Err(format!("'{text}' is neither auto nor a number from 1 to 4096")),
+    }
+}
+
+/// Part size of uploads: `auto`, or 100 KiB (the least that OSS takes) to 5 GiB (the most that both take).
+pub fn parse_part_size(text: &str) -> Parsed<Auto<u64>> {
+    if text == "auto" {
+        return Ok(Auto::Auto);
+    }
+    match parse_size(text)? {
+        size if (100 << 10..=5 << 30).contains(&size) => Ok(Auto::Fixed(size)),
+        _ => Err(format!("'{text}' is no part size: 100KiB to 5GiB are")),
+    }
+}
+
+/// Memory for object bytes: 16 MiB or more.
+pub fn parse_memory(text: &str) -> Parsed<u64> {
+    match parse_size(text)? {
+        size if size >= 16 << 20 => Ok(size),
+        _ => Err(format!("'{text}' is too little to hold parts in: 16MiB is the least")),
+    }
+}
+
+/// A limit of deletes: a number, or a percentage such as `10%`.
+pub fn parse_delete_limit(text: &str) -> Parsed<DeleteLimit> {
+    let limit = match text.strip_suffix('%') {
+        Some(percent) => percent.parse().ok().filter(|p| (0.0..=100.0).contains(p)).map(DeleteLimit::Percent),
+        None => text.parse().ok().map(DeleteLimit::Count),
+    };
+    limit.ok_or_else(|| format!("'{text}' is neither a number of deletes nor a percentage such as 10%"))
 }
 
 /// A size for people, in binary units: `1.5 GiB`.
@@ -131,7 +227,8 @@ mod tests {
         assert_eq!(parse_size("1.5 GB"), Ok(1_500_000_000));
         assert_eq!(parse_size("100b"), Ok(100));
         assert_eq!(parse_size("0"), Ok(0));
-        for (text, says) in [("512", "512MiB"), ("5G", "GiB or GB"), ("5 parsecs", "unit of size"), ("x", "number"), ("99999PiB", "too large"), ("", "number")] {
+        for (text, says) in [("512", "512MiB"), ("5G", "GiB or GB"), ("5 parsecs", "unit of size"), ("x", "number"), ("99999PiB", "too large"), ("", "number")]
+        {
             let error = parse_size(text).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
         }
@@ -139,11 +236,11 @@ mod tests {
 
     #[test]
     fn rates_need_a_unit() {
-        assert_eq!(parse_rate("10MiB/s"), Ok(Some(10 << 20)));
-        assert_eq!(parse_rate("100Mbit"), Ok(Some(12_500_000)));
-        assert_eq!(parse_rate("1Gbps"), Ok(Some(125_000_000)));
-        assert_eq!(parse_rate("8kbit/s"), Ok(Some(1000)));
-        assert_eq!(parse_rate("off"), Ok(None));
+        assert_eq!(parse_rate("10MiB/s"), Ok(Rate::BytesPerSecond(10 << 20)));
+        assert_eq!(parse_rate("100Mbit"), Ok(Rate::BytesPerSecond(12_500_000)));
+        assert_eq!(parse_rate("1Gbps"), Ok(Rate::BytesPerSecond(125_000_000)));
+        assert_eq!(parse_rate("8kbit/s"), Ok(Rate::BytesPerSecond(1000)));
+        assert_eq!(parse_rate("off"), Ok(Rate::Off));
         for (text, says) in [("100", "ambiguous"), ("10M", "10MiB/s"), ("1Mb/s", "no rate"), ("0MiB/s", "nothing pass"), ("10 apples", "no rate")] {
             let error = parse_rate(text).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
@@ -153,12 +250,24 @@ mod tests {
     #[test]
     fn ages_are_relative_or_absolute() {
         let now: Timestamp = "2026-01-31T12:00:00Z".parse().expect("a time");
-        let at = |text: &str| parse_age(text, now).map(|t| t.to_string());
+        let at = |text: &str| parse_age(text).map(|age| age.moment(now).to_string());
         assert_eq!(at("7d"), Ok("2026-01-24T12:00:00Z".into()));
         assert_eq!(at("2025-06-01"), Ok("2025-06-01T00:00:00Z".into()));
         assert_eq!(at("2025-06-01T08:00:00+08:00"), Ok("2025-06-01T00:00:00Z".into()));
         assert!(at("yesterday").expect_err("words").contains("7d"));
         assert!(parse_duration("90").expect_err("bare").contains("90s"));
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+    }
+
+    #[test]
+    fn limits_and_choices() {
+        assert_eq!(parse_concurrency("auto"), Ok(Auto::Auto));
+        assert_eq!(parse_concurrency("8"), Ok(Auto::Fixed(8)));
+        assert!(parse_concurrency("0").is_err() && parse_concurrency("many").is_err());
+        assert_eq!(parse_part_size("16MiB"), Ok(Auto::Fixed(16 << 20)));
+        assert!(parse_part_size("1KiB").is_err() && parse_memory("1MiB").is_err());
+        assert_eq!(parse_delete_limit("10%"), Ok(DeleteLimit::Percent(10.0)));
+        assert_eq!(parse_delete_limit("0"), Ok(DeleteLimit::Count(0)));
+        assert!(parse_delete_limit("101%").is_err() && parse_delete_limit("-1").is_err());
     }
 }

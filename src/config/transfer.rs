@@ -1,0 +1,298 @@
+//! How to transfer, as flags and as keys of a job say it: every flag is a job key of the same name (with `_` for `-`).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
+use crate::storage::object::Encryption;
+use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
+use crate::transfer::{Filter, Options};
+
+use super::engine::Engine;
+use super::rules::Rules;
+use super::section::Section;
+use super::units::{self, Age, Auto, Rate};
+
+/// What takes part.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What takes part")]
+pub struct Selection {
+    /// Include and exclude rules, in order.
+    #[command(flatten)]
+    pub rules: Rules,
+    /// Take only the keys of this file, one a line, relative to SRC (`-` is standard input); nothing is listed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "files_from0")]
+    pub files_from: Option<PathBuf>,
+    /// As --files-from, with a NUL byte after each key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files_from0: Option<PathBuf>,
+    /// Take only objects of at least this size, such as 1KiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub min_size: Option<u64>,
+    /// Take only objects of at most this size, such as 5GiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub max_size: Option<u64>,
+    /// Take only what was modified since: 7d (ago), 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, visible_alias = "max-age", value_name = "AGE", value_parser = units::parse_age)]
+    pub newer_than: Option<Age>,
+    /// Take only what was modified until: 7d (ago), 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, visible_alias = "min-age", value_name = "AGE", value_parser = units::parse_age)]
+    pub older_than: Option<Age>,
+}
+
+impl Selection {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let age = |section: &mut Section<'_>, key| section.parsed(key, "an age such as \"7d\"", &[], units::parse_age);
+        Self {
+            rules: Rules::read(section),
+            files_from: section.path("files_from"),
+            files_from0: section.path("files_from0"),
+            min_size: section.size("min_size"),
+            max_size: section.size("max_size"),
+            newer_than: age(section, "newer_than"),
+            older_than: age(section, "older_than"),
+        }
+    }
+
+    /// Puts the selection into options. Reads the files of rules.
+    pub fn apply(&self, options: &mut Options, now: Timestamp) -> Result<()> {
+        if let (Some(min), Some(max)) = (self.min_size, self.max_size)
+            && min > max
+        {
+            return Err(Error::invalid(format!("nothing is at least {min} and at most {max} bytes: --min-size is larger than --max-size")));
+        }
+        let mut filter = Filter::default();
+        filter.size_bytes_min = self.min_size;
+        filter.size_bytes_max = self.max_size;
+        filter.newer_than = self.newer_than.map(|age| age.moment(now));
+        filter.older_than = self.older_than.map(|age| age.moment(now));
+        self.rules.fill(&mut filter)?;
+        options.filter = filter;
+        let file = |path: &Option<PathBuf>, separator| path.clone().map(|path| KeyFile { path, separator });
+        options.files_from = file(&self.files_from, b'\n').or_else(|| file(&self.files_from0, 0));
+        Ok(())
+    }
+}
+
+/// What is copied, and how it is written.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Copying")]
+pub struct Copying {
+    /// Compare by content checksums alone; a local file is read for it
+    #[arg(long, conflicts_with = "size_only")]
+    pub checksum: bool,
+    /// Compare by size alone
+    #[arg(long)]
+    pub size_only: bool,
+    /// Leave alone what is newer at the destination
+    #[arg(short, long)]
+    pub update: bool,
+    /// Leave alone what is there at the destination, however it differs
+    #[arg(long)]
+    pub ignore_existing: bool,
+    /// Storage class at the destination, in its words (STANDARD_IA, IA, Archive, ...)
+    #[arg(long, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+    /// Server-side encryption at the destination, in its words (AES256, aws:kms, KMS, SM4)
+    #[arg(long, value_name = "ALGORITHM")]
+    pub sse: Option<String>,
+    /// KMS key for --sse
+    #[arg(long, value_name = "KEY", requires = "sse")]
+    pub sse_kms_key_id: Option<String>,
+    /// Canned ACL at the destination (private, bucket-owner-full-control, ...)
+    #[arg(long, value_name = "ACL")]
+    pub acl: Option<String>,
+    /// Do not keep `dragon-source` in the metadata of what is written
+    #[arg(long)]
+    pub no_stamp: bool,
+    /// Do not compute MD5, even where it is the only proof of the source
+    #[arg(long)]
+    pub no_md5: bool,
+    /// Stop starting copies after so many failed
+    #[arg(long, value_name = "N")]
+    pub max_errors: Option<u64>,
+    /// Stop starting copies after so long, such as 6h
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    pub max_duration: Option<Duration>,
+}
+
+impl Copying {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let copying = Self {
+            checksum: section.flag("checksum"),
+            size_only: section.flag("size_only"),
+            update: section.flag("update"),
+            ignore_existing: section.flag("ignore_existing"),
+            storage_class: section.text("storage_class"),
+            sse: section.text("sse"),
+            sse_kms_key_id: section.text("sse_kms_key_id"),
+            acl: section.text("acl"),
+            no_stamp: section.flag("no_stamp"),
+            no_md5: section.flag("no_md5"),
+            max_errors: section.number("max_errors"),
+            max_duration: section.duration("max_duration"),
+        };
+        if copying.checksum && copying.size_only {
+            section.problem("size_only", "a job compares either by checksum or by size_only", "");
+        }
+        if copying.sse_kms_key_id.is_some() && copying.sse.is_none() {
+            section.problem("sse_kms_key_id", "a KMS key needs sse", "add sse = \"aws:kms\" or sse = \"KMS\"");
+        }
+        copying
+    }
+
+    /// Puts these into options.
+    pub fn apply(&self, options: &mut Options) {
+        options.compare = match (self.checksum, self.size_only) {
+            (true, _) => Compare::Checksum,
+            (_, true) => Compare::SizeOnly,
+            _ => Compare::Default,
+        };
+        options.update = self.update;
+        options.ignore_existing = self.ignore_existing;
+        options.storage_class.clone_from(&self.storage_class);
+        options.encryption = self.sse.clone().map(|algorithm| Encryption { algorithm, key_id: self.sse_kms_key_id.clone() });
+        options.acl.clone_from(&self.acl);
+        options.stamp = !self.no_stamp;
+        options.no_md5 = self.no_md5;
+        options.errors_max = self.max_errors;
+        options.duration_max = self.max_duration;
+    }
+}
+
+/// What a sync may delete.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Deleting")]
+pub struct Deleting {
+    /// Delete what only the destination holds; after all copies, and only if both listings ended clean
+    #[arg(long, conflicts_with_all = ["files_from", "files_from0"])]
+    pub delete: bool,
+    /// Refuse all deletes if they are more than N, or P% of the destination; 0 allows none [default: more than 100 that are also more than 25%]
+    #[arg(long, value_name = "N|P%", value_parser = units::parse_delete_limit, requires = "delete")]
+    pub max_delete: Option<DeleteLimit>,
+    /// Also delete what the filter leaves out
+    #[arg(long, requires = "delete")]
+    pub delete_excluded: bool,
+    /// Let an empty source empty the destination
+    #[arg(long, requires = "delete")]
+    pub allow_empty_source: bool,
+}
+
+impl Deleting {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let deleting = Self {
+            delete: section.flag("delete"),
+            max_delete: section.parsed("max_delete", "a number or a percentage", &["integer"], units::parse_delete_limit),
+            delete_excluded: section.flag("delete_excluded"),
+            allow_empty_source: section.flag("allow_empty_source"),
+        };
+        if deleting.delete {
+            for key in ["files_from", "files_from0"] {
+                if section.has(key) {
+                    section.problem(key, "a list of keys never goes with delete = true: what is not on the list is not absent", "");
+                }
+            }
+        }
+        deleting
+    }
+
+    /// Puts these into options.
+    pub fn apply(&self, options: &mut Options) {
+        options.delete = self.delete;
+        options.delete_limit = self.max_delete.unwrap_or_default();
+        options.delete_excluded = self.delete_excluded;
+        options.allow_empty_source = self.allow_empty_source;
+    }
+}
+
+/// How much of the machine and the line a run takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Resources")]
+pub struct Resources {
+    /// How many objects are copied at a time: auto, or a number
+    #[arg(long, value_name = "N", value_parser = units::parse_concurrency)]
+    pub concurrency: Option<Auto<usize>>,
+    /// Part size of multipart uploads: auto, or a size such as 16MiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_part_size)]
+    pub part_size: Option<Auto<u64>>,
+    /// Most memory for object bytes, such as 512MiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_memory)]
+    pub memory: Option<u64>,
+    /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off
+    #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = units::parse_rate)]
+    pub bandwidth: Option<Rate>,
+}
+
+impl Resources {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self {
+            concurrency: section.parsed("concurrency", "\"auto\" or a number", &["integer"], units::parse_concurrency),
+            part_size: section.parsed("part_size", "\"auto\" or a size such as \"16MiB\"", &["integer"], units::parse_part_size),
+            memory: section.parsed("memory", "a size such as \"512MiB\"", &["integer"], units::parse_memory),
+            bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\"", &["integer"], units::parse_rate),
+        }
+    }
+
+    /// Puts these into options; what is not said here, `engine` says, and else the engine's own default holds.
+    pub fn apply(&self, options: &mut Options, engine: &Engine) {
+        let defaults = &engine.resources;
+        if let Some(count) = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed) {
+            options.concurrency = count;
+        }
+        options.part_size_bytes = self.part_size.or(defaults.part_size).and_then(Auto::fixed);
+        if let Some(memory) = self.memory.or(defaults.memory) {
+            options.memory_bytes = memory;
+        }
+        options.bandwidth_bytes_per_second = self.bandwidth.or(defaults.bandwidth).and_then(Rate::limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches;
+
+    fn flags<T: Args + FromArgMatches>(args: &[&str]) -> std::result::Result<T, clap::Error> {
+        T::from_arg_matches(&T::augment_args(clap::Command::new("test").no_binary_name(true)).try_get_matches_from(args)?)
+    }
+
+    fn longs<T: Args>() -> Vec<String> {
+        let command = T::augment_args(clap::Command::new("test"));
+        command.get_arguments().filter_map(|a| a.get_long()).map(|l| l.replace('-', "_")).collect()
+    }
+
+    #[test]
+    fn every_transfer_flag_is_a_job_key() {
+        let known = crate::config::section::known_keys(|section| {
+            Selection::read(section);
+            Copying::read(section);
+            Deleting::read(section);
+            Resources::read(section);
+        });
+        for flag in [longs::<Selection>(), longs::<Copying>(), longs::<Deleting>(), longs::<Resources>()].concat() {
+            assert!(known.contains(&flag), "--{flag} is no job key");
+        }
+    }
+
+    #[test]
+    fn flags_come_before_the_configuration_and_it_before_the_default() {
+        let engine = Engine { resources: Resources { memory: Some(64 << 20), bandwidth: Some(Rate::BytesPerSecond(1000)), ..Resources::default() }, ..Engine::default() };
+        let mut options = Options::default();
+        flags::<Resources>(&["--bwlimit", "off", "--part-size", "auto"]).expect("flags").apply(&mut options, &engine);
+        assert_eq!(options.memory_bytes, 64 << 20);
+        assert_eq!(options.bandwidth_bytes_per_second, None);
+        assert_eq!(options.concurrency, Options::default().concurrency);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(flags::<Copying>(&["--checksum", "--size-only"]).is_err());
+        assert!(flags::<Selection>(&["--files-from", "a", "--files-from0", "b"]).is_err());
+        let selection = flags::<Selection>(&["--min-size", "2KiB", "--max-size", "1KiB", "--max-age", "7d"]).expect("flags");
+        assert_eq!(selection.newer_than, Some(Age::Ago(Duration::from_secs(7 * 86400))));
+        assert!(selection.apply(&mut Options::default(), Timestamp::UNIX_EPOCH).is_err());
+    }
+}
