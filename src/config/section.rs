@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use crate::error::Error;
 
 use super::secret::{Environment, Reference, Secret};
+use super::setting::Setting;
 
 /// A configuration text under reading.
 pub(super) struct Document<'a> {
@@ -85,15 +86,6 @@ pub(super) fn suggest<'a>(word: &str, words: impl IntoIterator<Item = &'a str> +
     }
 }
 
-/// A value that a flag puts in place of the file's.
-#[derive(Debug, Clone)]
-pub(super) struct Overlay {
-    /// The flag, for errors.
-    pub(super) flag: String,
-    /// The value as text.
-    pub(super) value: String,
-}
-
 enum Raw<'a> {
     Toml(&'a DeValue<'a>),
     Text(String),
@@ -138,14 +130,9 @@ impl<'a> Section<'a> {
     }
 
     /// Puts a flag's value in place of the file's.
-    pub(super) fn overlay(&mut self, key: &str, overlay: &Overlay) {
-        let origin = Origin::Flag(overlay.flag.clone());
-        self.fields.insert(key.into(), Field { key: origin.clone(), origin, raw: Raw::Text(overlay.value.clone()) });
-    }
-
-    /// Where the section begins.
-    pub(super) fn origin(&self) -> &Origin {
-        &self.origin
+    pub(super) fn overlay(&mut self, setting: &Setting) {
+        let origin = Origin::Flag(setting.flag.clone());
+        self.fields.insert(setting.key.clone(), Field { key: origin.clone(), origin, raw: Raw::Text(setting.value.clone()) });
     }
 
     /// Whether the key is there, without reading it.
@@ -310,21 +297,18 @@ impl<'a> Section<'a> {
         self.texts(key).iter().map(|text| base.join(text).to_string_lossy().into_owned()).collect()
     }
 
-    /// A list of objects of one text value each under any name: `[engine.x] name = "text"`, in the names' order.
-    pub(super) fn map(&mut self, key: &'static str) -> BTreeMap<String, String> {
+    /// A table of texts under any names, any of which may be a secret.
+    pub(super) fn map(&mut self, key: &'static str) -> BTreeMap<String, Secret> {
         let Some(mut section) = self.table(key) else { return BTreeMap::new() };
-        let names: Vec<String> = section.fields.keys().cloned().collect();
         let mut map = BTreeMap::new();
-        for name in names {
+        for name in section.names() {
             match &section.fields[&name].raw {
-                Raw::Text(text) => _ = map.insert(name, text.clone()),
                 Raw::Toml(DeValue::String(text)) => {
                     let text = text.to_string();
-                    if let Some(text) = section.resolve(&name, text) {
-                        map.insert(name, text);
-                    }
+                    map.extend(section.resolve(&name, text).map(|text| (name, Secret::new(text))));
                 }
                 Raw::Toml(other) => section.problem(&name, format!("a {} stands where text is wanted", other.type_str()), ""),
+                Raw::Text(text) => _ = map.insert(name, Secret::new(text)),
             }
         }
         self.missing.append(&mut section.missing);
@@ -440,7 +424,7 @@ mod tests {
         let problems = read("a = \"env:A\"\nl = [\"x\", \"env:A\"]\n[t]\nk = 1\n", |s| {
             assert_eq!(s.text("a").as_deref(), Some("from-env"));
             assert_eq!(s.texts("l"), ["x", "from-env"]);
-            s.overlay("secret", &Overlay { flag: "--set x.secret".into(), value: "hunter2".into() });
+            s.overlay(&Setting::of_flag("--set x.secret", "x", "secret", "hunter2"));
             assert_eq!(s.secret("secret"), None);
             s.table("t").expect("a table").finish();
         });

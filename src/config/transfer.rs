@@ -279,7 +279,10 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_configuration_and_it_before_the_default() {
-        let engine = Engine { resources: Resources { memory: Some(64 << 20), bandwidth: Some(Rate::BytesPerSecond(1000)), ..Resources::default() }, ..Engine::default() };
+        let engine = Engine {
+            resources: Resources { memory: Some(64 << 20), bandwidth: Some(Rate::BytesPerSecond(1000)), ..Resources::default() },
+            ..Engine::default()
+        };
         let mut options = Options::default();
         flags::<Resources>(&["--bwlimit", "off", "--part-size", "auto"]).expect("flags").apply(&mut options, &engine);
         assert_eq!(options.memory_bytes, 64 << 20);

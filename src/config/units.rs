@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::transfer::job::DeleteLimit;
 
-type Parsed<T> = std::result::Result<T, String>;
+/// What was read, or why it cannot be, in words.
+pub type Parsed<T> = std::result::Result<T, String>;
 
 /// A size in bytes: `512MiB`, `1.5GB`, `100B`, `0`.
 pub fn parse_size(text: &str) -> Parsed<u64> {

@@ -1,0 +1,154 @@
+//! Opening what addresses name: accounts once, by name, when they are first used; layers on top.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::storage::location::{Address, Location};
+use crate::storage::memory::{MemoryAccount, MemoryOptions};
+use crate::storage::{Account, Key, Storage};
+
+use super::Config;
+use super::section::suggest;
+use super::store::{StoreConfig, StoreKind};
+
+/// URL schemes that the object_store crate opens and that are stores without being configured.
+const FOREIGN_SCHEMES: [&str; 8] = ["gs", "az", "azure", "abfs", "abfss", "adl", "http", "https"];
+
+/// Whether a scheme is one that the object_store crate opens.
+pub(super) fn is_foreign_scheme(scheme: &str) -> bool {
+    FOREIGN_SCHEMES.contains(&scheme)
+}
+
+/// The stores of a configuration, each opened at first use.
+#[derive(Debug)]
+pub struct Stores {
+    config: Arc<Config>,
+    clock: Clock,
+    accounts: Mutex<HashMap<String, Arc<dyn Account>>>,
+}
+
+impl Stores {
+    /// The stores of a configuration. Opens none.
+    pub fn new(config: Arc<Config>, clock: Clock) -> Self {
+        Self { config, clock, accounts: Mutex::default() }
+    }
+
+    /// The account behind a store's name. Fails with [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) where there is no such store, where a
+    /// value that it needs is missing, or where it has no buckets to list.
+    pub async fn account(&self, name: &str) -> Result<Arc<dyn Account>> {
+        // Held while it opens: two ends of one account open it once.
+        let mut accounts = self.accounts.lock().await;
+        if let Some(account) = accounts.get(name) {
+            return Ok(account.clone());
+        }
+        let account: Arc<dyn Account> = match name {
+            "mem" => Arc::new(MemoryAccount::new(MemoryOptions { clock: self.clock.clone(), ..MemoryOptions::default() })),
+            _ => match &self.configured(name)?.kind {
+                StoreKind::S3(options) => {
+                    let _ = options;
+                    return Err(Error::unsupported("TEMP"));
+                }
+                StoreKind::Oss(options) => {
+                    let _ = options;
+                    return Err(Error::unsupported("TEMP"));
+                }
+                StoreKind::File { .. } | StoreKind::ObjectStore { .. } => {
+                    return Err(Error::unsupported(format!("{name}:// has no buckets of its own to list, make or remove")));
+                }
+            },
+        };
+        accounts.insert(name.into(), account.clone());
+        Ok(account)
+    }
+
+    /// A store that is configured, and of which nothing is missing.
+    fn configured(&self, name: &str) -> Result<&StoreConfig> {
+        let Some(store) = self.config.stores.get(name) else {
+            let names: Vec<&str> = self.config.stores.keys().map(String::as_str).chain(["file", "mem"]).collect();
+            let file = self.config.file.as_ref().map_or_else(|| "dragon.toml".to_owned(), |f| f.display().to_string());
+            let advice = format!("{}; [stores.{name}] in {file} would define it; a local path begins with ./", suggest(name, names));
+            return Err(Error::invalid(format!("there is no store '{name}'")).advise(advice));
+        };
+        match store.missing.first() {
+            Some(missing) => Err(missing.clone()),
+            None => Ok(store),
+        }
+    }
+
+    /// Opens the place that holds what is under an address: `s3://b/a` is the prefix `a/`, a path a directory.
+    pub async fn tree(&self, address: &Address) -> Result<Location> {
+        match address.tree() {
+            Address::Path(path) => Ok(Location::new(self.local(&path)?, Key::EMPTY)),
+            Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(&store, &bucket).await?, key)),
+            Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
+        }
+    }
+
+    /// Opens the place of exactly one object: the location's prefix is its key.
+    pub async fn object(&self, address: &Address) -> Result<Location> {
+        match address {
+            Address::Path(path) => {
+                let name = address.base_name();
+                if name.is_empty() {
+                    return Err(Error::invalid(format!("'{address}' is a directory, not a file")));
+                }
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Ok(Location::new(self.local(parent)?, name))
+            }
+            Address::Store { store, bucket, key } => {
+                if key.is_empty() {
+                    return Err(Error::invalid(format!("{address} is a bucket, not an object")).advise("add a key, or -r for all of it"));
+                }
+                Ok(Location::new(self.bucket(store, bucket).await?, key.clone()))
+            }
+            Address::Stdio => Err(Error::invalid("- is a stream, not an object")),
+        }
+    }
+
+    /// Opens a bucket.
+    pub async fn bucket(&self, store: &str, bucket: &str) -> Result<Arc<dyn Storage>> {
+        if bucket.is_empty() {
+            return Err(Error::invalid(format!("{store}:// names no bucket")).advise(format!("write {store}://BUCKET")));
+        }
+        if let Some(config) = self.config.stores.get(store) {
+            match &config.kind {
+                StoreKind::File { root } => {
+                    self.configured(store)?;
+                    return self.local(&directory_of(root, bucket)?);
+                }
+                StoreKind::ObjectStore { scheme, options } => {
+                    self.configured(store)?;
+                    return foreign(scheme, bucket, options.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+                }
+                StoreKind::S3(_) | StoreKind::Oss(_) => {}
+            }
+        } else if is_foreign_scheme(store) {
+            return foreign(store, bucket, std::iter::empty());
+        }
+        self.account(store).await?.bucket(bucket)
+    }
+
+    fn local(&self, root: &Path) -> Result<Arc<dyn Storage>> {
+        let _ = root;
+        Err(Error::unsupported("TEMP"))
+    }
+}
+
+/// The directory of a bucket in a file store. A bucket is one plain name, so that no address leads out of the root.
+fn directory_of(root: &Path, bucket: &str) -> Result<PathBuf> {
+    if matches!(bucket, "." | "..") || bucket.contains('\0') {
+        return Err(Error::invalid(format!("'{bucket}' is no bucket: in a file store it is a directory in {}", root.display())));
+    }
+    Ok(root.join(OsStr::from_bytes(bucket.as_bytes())))
+}
+
+fn foreign(scheme: &str, bucket: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Arc<dyn Storage>> {
+    Ok(Arc::new(crate::storage::object_store::foreign::ForeignStore::open(&format!("{scheme}://{bucket}"), options)?))
+}
