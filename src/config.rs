@@ -26,7 +26,6 @@ pub mod transfer;
 pub mod units;
 
 pub use secret::{Environment, Secret};
-pub(crate) use section::nearest;
 pub use setting::Setting;
 pub use stores::Stores;
 

@@ -203,6 +203,8 @@ fn read_oss(section: &mut Section<'_>, engine: &Engine) -> oss::Options {
             oidc_provider_arn: section.text("oidc_provider_arn"),
             ecs_role: section.text("ecs_role"),
             credential_process: section.text("credential_process"),
+            sts_endpoint: section.text("sts_endpoint"),
+            metadata_endpoint: section.text("metadata_endpoint"),
         },
         provider: None,
         request_payer: section.flag("request_payer"),

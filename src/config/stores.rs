@@ -12,6 +12,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
+use crate::storage::oss::OssAccount;
+use crate::storage::s3::S3Account;
 use crate::storage::{Account, Key, Storage};
 
 use super::Config;
@@ -51,14 +53,8 @@ impl Stores {
         let account: Arc<dyn Account> = match name {
             "mem" => Arc::new(MemoryAccount::new(MemoryOptions { clock: self.clock.clone(), ..MemoryOptions::default() })),
             _ => match &self.configured(name)?.kind {
-                StoreKind::S3(options) => {
-                    let _ = options;
-                    return Err(Error::unsupported("TEMP"));
-                }
-                StoreKind::Oss(options) => {
-                    let _ = options;
-                    return Err(Error::unsupported("TEMP"));
-                }
+                StoreKind::S3(options) => Arc::new(S3Account::open((**options).clone(), self.clock.clone()).await?),
+                StoreKind::Oss(options) => Arc::new(OssAccount::open((**options).clone(), self.clock.clone())?),
                 StoreKind::File { .. } | StoreKind::ObjectStore { .. } => {
                     return Err(Error::unsupported(format!("{name}:// has no buckets of its own to list, make or remove")));
                 }
