@@ -117,12 +117,13 @@ impl Copier {
     pub(crate) async fn abort_abandoned(&self) -> Result<()> {
         let Some(multipart) = self.destination.multipart() else { return Ok(()) };
         let mut outcome = Ok(());
-        while let Some(upload) = self.uploads().pop() {
+        loop {
+            // Taken in a statement of its own, so that the lock is free while the abort waits.
+            let Some(upload) = self.uploads().pop() else { return outcome };
             if let Err(error) = multipart.abort(&upload).await {
                 outcome = Err(error);
             }
         }
-        outcome
     }
 
     async fn attempt(&self, task: &CopyTask, moving: &Arc<Moving>, doubted: bool) -> Result<Copied, Setback> {

@@ -34,7 +34,7 @@ impl Feed {
 
 /// Reads keys from a file or standard input, one at a time.
 pub(crate) struct KeyReader {
-    input: Pin<Box<dyn AsyncBufRead + Send>>,
+    input: Pin<Box<dyn AsyncBufRead + Send + Sync>>,
     separator: u8,
     name: String,
     /// What was read of the next key: kept here, so that a dropped read loses nothing.
@@ -45,7 +45,7 @@ impl KeyReader {
     /// Opens the file.
     pub(crate) async fn open(file: &KeyFile) -> Result<Self> {
         let name = file.path.display().to_string();
-        let input: Pin<Box<dyn AsyncBufRead + Send>> = if file.path == Path::new("-") {
+        let input: Pin<Box<dyn AsyncBufRead + Send + Sync>> = if file.path == Path::new("-") {
             Box::pin(BufReader::new(tokio::io::stdin()))
         } else {
             let opened = tokio::fs::File::open(&file.path).await;

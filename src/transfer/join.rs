@@ -5,7 +5,6 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic;
 
 use super::list::{Cursor, End};
 use super::progress::Progress;
@@ -164,11 +163,6 @@ impl Join {
     /// Keys listed at source and destination.
     pub(crate) fn listed(&self) -> (u64, u64) {
         (self.source.listed(), self.destination.listed())
-    }
-
-    /// Tells the counters that no more will come.
-    pub(crate) fn finish(&self) {
-        self.progress.listing_done.store(true, atomic::Ordering::Relaxed);
     }
 }
 

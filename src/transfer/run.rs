@@ -94,6 +94,7 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
     let what = if left_alone {
         Ok(What::Skipped)
     } else {
+        engine.plan(info.size);
         tokio::select! {
             biased;
             () = context.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
@@ -163,7 +164,6 @@ async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, cont
         }
     }
     if let Feed::Join(join) = feed {
-        join.finish();
         (report.source_keys, report.destination_keys) = join.listed();
         if let Some(error) = join.error() {
             report.stopped.get_or_insert_with(|| Error::clone(error));

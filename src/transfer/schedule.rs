@@ -1,9 +1,11 @@
 //! Drives a run: takes keys from the feed, keeps so many of them at work, and hands what ended to a [`Stage`].
 //!
-//! Work starts before the listings end. The feed is asked only while there is room, so everything behind it (pages, listings)
-//! waits too: memory does not grow with the number of keys. Every task is awaited here or aborted here.
+//! Work starts before the listings end, and the listings run ahead of it by at most [`AHEAD_MAX`] keys that need work: far enough
+//! that most runs soon know how much there is to do, and bounded, so that memory does not grow with the number of keys. Every task
+//! is awaited here or aborted here.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -16,6 +18,9 @@ use super::join::Pairing;
 use super::subject::Subject;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Key;
+
+/// Keys that wait for their work; each takes some 500 bytes.
+const AHEAD_MAX: usize = 10_000;
 
 /// How long work in flight may take to put itself away after an interrupt.
 const GRACE: Duration = Duration::from_secs(2);
@@ -70,6 +75,7 @@ pub(crate) async fn drive<S: Stage>(
     duration_max: Option<Duration>,
 ) -> Result<Driven> {
     let mut work: Work<S::Ended> = JoinSet::new();
+    let mut waiting: VecDeque<Box<Subject>> = VecDeque::new();
     // A key has one copier at a time: a file of keys may name one twice.
     let mut at_work: HashSet<Key> = HashSet::new();
     let (mut fed, mut driven) = (false, Driven::ToTheEnd);
@@ -80,8 +86,14 @@ pub(crate) async fn drive<S: Stage>(
         }
     });
     loop {
-        let admits = !fed && driven == Driven::ToTheEnd && !stage.is_halted();
-        if !admits && work.is_empty() {
+        let admits = driven == Driven::ToTheEnd && !stage.is_halted();
+        while admits
+            && work.len() < concurrency.target()
+            && let Some(subject) = waiting.pop_front()
+        {
+            start(&mut work, &mut at_work, stage, subject);
+        }
+        if work.is_empty() && (fed || !admits) {
             return Ok(driven);
         }
         tokio::select! {
@@ -97,24 +109,30 @@ pub(crate) async fn drive<S: Stage>(
                 stage.ended(ended).await?;
             }
             () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
-            step = feed.next(|pairing| stage.decide(pairing), |subject| Step::Work(Box::new(subject))), if admits && work.len() < concurrency.target() => {
+            step = feed.next(|pairing| stage.decide(pairing), |subject| Step::Work(Box::new(subject))), if admits && !fed && waiting.len() < AHEAD_MAX => {
                 match step? {
-                    None => fed = true,
+                    None => {
+                        fed = true;
+                        context.progress.listing_done.store(true, Ordering::Relaxed);
+                    }
                     Some(Step::Pass) => {}
                     Some(Step::Done(ended)) => stage.ended(ended).await?,
-                    Some(Step::Work(subject)) => {
-                        let key = subject.key.clone();
-                        if at_work.insert(key.clone()) {
-                            let task = stage.work(subject);
-                            work.spawn(async move {
-                                let (ended, completion) = task.await;
-                                (key, ended, completion)
-                            });
-                        }
-                    }
+                    Some(Step::Work(subject)) => waiting.push_back(subject),
                 }
             }
         }
+    }
+}
+
+/// Starts the work on one key, unless it is at work already.
+fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage: &S, subject: Box<Subject>) {
+    let key = subject.key.clone();
+    if at_work.insert(key.clone()) {
+        let task = stage.work(subject);
+        work.spawn(async move {
+            let (ended, completion) = task.await;
+            (key, ended, completion)
+        });
     }
 }
 

@@ -339,7 +339,7 @@ mod tests {
     }
 
     fn entry(key: &[u8], size: u64) -> Entry<'_> {
-        let modified = (size % 3 > 0).then(|| Timestamp::from_second(size as i64).expect("a time"));
+        let modified = (!size.is_multiple_of(3)).then(|| Timestamp::from_second(size as i64).expect("a time"));
         Entry { key, size, etag: "e-1", modified, storage_class: "IA", kind: Kind::Appendable }
     }
 

@@ -47,8 +47,10 @@ impl Engine {
 
     /// Looks as often as it takes to decide, then copies where that is the decision.
     async fn settle(&self, subject: &mut Subject) -> Result<What> {
+        let mut looked = false;
         // The source is asked for a key that nobody listed; else its listing has spoken.
         if matches!(subject.source, Side::Unknown(_)) {
+            looked = true;
             subject.look(&self.ends, Look { source: true, destination: true, read: false }).await?;
             if matches!(subject.source, Side::Absent) {
                 let key = self.ends.source.key(subject.key.as_bytes());
@@ -57,8 +59,17 @@ impl Engine {
         }
         loop {
             match plan::decide(&self.rules(), &subject.pairing(), &subject.evidence()) {
-                Decision::Look(look) => subject.look(&self.ends, look).await?,
-                Decision::Copy(reason) => return self.copy(subject, reason).await,
+                Decision::Look(look) => {
+                    looked = true;
+                    subject.look(&self.ends, look).await?;
+                }
+                Decision::Copy(reason) => {
+                    let Side::Present(source) = &subject.source else { return Ok(What::Passed) };
+                    if looked {
+                        self.plan(source.size);
+                    }
+                    return self.carry(&self.task(source, reason)).await;
+                }
                 Decision::Skip => return Ok(What::Skipped),
                 Decision::Warn(why) => return Ok(What::Warned(why)),
                 Decision::Refuse(why) => return Err(refused(why)),
@@ -68,10 +79,10 @@ impl Engine {
         }
     }
 
-    async fn copy(&self, subject: &Subject, reason: Reason) -> Result<What> {
-        let Side::Present(source) = &subject.source else { return Ok(What::Passed) };
-        let task = self.task(source, reason);
-        self.carry(&task).await
+    /// Counts an object that is to be copied.
+    pub(crate) fn plan(&self, size: u64) {
+        self.context.progress.planned_objects.fetch_add(1, Ordering::Relaxed);
+        self.context.progress.planned_bytes.fetch_add(size, Ordering::Relaxed);
     }
 
     /// The copy of one source object.
@@ -93,8 +104,6 @@ impl Engine {
         if task.destination_key.is_empty() {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
-        self.context.progress.planned_objects.fetch_add(1, Ordering::Relaxed);
-        self.context.progress.planned_bytes.fetch_add(task.size, Ordering::Relaxed);
         if self.options.dry_run {
             return Ok(What::Planned(task.reason, self.requests(task.size)?));
         }
@@ -251,7 +260,12 @@ impl Stage for Sync {
                 Side::Present(entry) => done(Ok(What::Candidate(Box::new((*entry).into())))),
                 _ => Step::Pass,
             },
-            Decision::Copy(_) | Decision::Look(_) => Step::Work(Box::new(Subject::listed(pairing))),
+            Decision::Copy(_) => {
+                // The work decides again, by the same pure function, and does not count again.
+                self.engine.plan(if let Side::Present(source) = &pairing.source { source.size } else { 0 });
+                Step::Work(Box::new(Subject::listed(pairing)))
+            }
+            Decision::Look(_) => Step::Work(Box::new(Subject::listed(pairing))),
         }
     }
 

@@ -131,6 +131,14 @@ async fn a_sync_copies_what_is_missing_and_deletes_only_when_told() {
     assert_eq!(read(&*world.stored, "d/e").await, "d/e");
 }
 
+#[test]
+fn a_run_can_be_spawned() {
+    fn spawnable<F: Future + Send>(_: impl FnOnce(Job, Context) -> F) {}
+    spawnable(run);
+    spawnable(copy_one);
+    spawnable(|job, context| verify(job, true, context));
+}
+
 #[tokio::test(start_paused = true)]
 async fn prefixes_are_trees_and_keys_are_relative() {
     let world = World::new();
