@@ -1,1 +1,344 @@
-//! (being built)
+//! The one loop that waits: every attempt that may work a second time is made again here, and nowhere else.
+//!
+//! Backends make one attempt and judge its failure ([`Error::retry`]); this layer waits, exponentially and with full jitter, apart for
+//! faults and for throttling, and gives up at a number of attempts, after a time, or when the run's retry budget is used up, so that an
+//! outage is not answered with a multiple of the usual load. A body that breaks off is read on from where it stopped, pinned to the
+//! same ETag; a listing goes on after the last key it gave.
+//!
+//! What making a request again can leave behind: an upload begun twice, because the first answer was lost, stays open until it is swept.
+//! A conditional write whose first answer was lost meets its own object; it is recognised by its checksums.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::checksum::Agreement;
+use super::layer::{self, Operation};
+use super::{
+    Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
+    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
+use crate::metrics::Metrics;
+
+mod body;
+mod budget;
+
+use budget::Budget;
+
+/// Objects of one delete that are asked for, and asked for again, together.
+const DELETE_CHUNK: usize = 1000;
+/// Such groups in flight.
+const DELETE_CHUNKS_IN_FLIGHT: usize = 4;
+/// The longest wait that a service can impose.
+const IMPOSED_WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// How patiently to try.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Attempts at one request, the first included.
+    pub attempts_max: u32,
+    /// First wait after a fault; doubles.
+    pub fault_delay: Duration,
+    /// First wait after a request for a slower pace that named no wait; doubles.
+    pub throttle_delay: Duration,
+    /// Longest wait between two attempts.
+    pub delay_max: Duration,
+    /// Longest time at one request, all attempts together.
+    pub elapsed_max: Duration,
+    /// As `elapsed_max`, as long as the store has never answered: a mistyped endpoint must not hang.
+    pub first_contact_max: Duration,
+    /// Retries that a run may make ahead of its successes, each of which earns a tenth of one.
+    pub budget: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            attempts_max: 10,
+            fault_delay: Duration::from_millis(100),
+            throttle_delay: Duration::from_secs(1),
+            delay_max: Duration::from_secs(20),
+            elapsed_max: Duration::from_secs(180),
+            first_contact_max: Duration::from_secs(10),
+            budget: 500,
+        }
+    }
+}
+
+/// A store that tries again. Cheap to clone; clones share the budget.
+#[derive(Clone)]
+pub struct Retry(Arc<Shared>);
+
+struct Shared {
+    inner: Arc<dyn Storage>,
+    options: Options,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    budget: Budget,
+    /// Whether the service has ever answered, be it with an error.
+    answered: AtomicBool,
+}
+
+impl Retry {
+    /// Wraps a store.
+    pub fn new(inner: Arc<dyn Storage>, options: Options, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let budget = Budget::new(options.budget);
+        Self(Arc::new(Shared { inner, options, clock, metrics, budget, answered: AtomicBool::new(false) }))
+    }
+
+    fn inner(&self) -> &dyn Storage {
+        &*self.0.inner
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience { shared: &self.0, began: self.0.clock.instant(), failures: 0 }
+    }
+
+    /// Runs `attempt` until it works, cannot work, or patience ends. It is told how many attempts failed before it.
+    async fn until_done<T, F: Future<Output = Result<T>>>(&self, operation: Operation, mut attempt: impl FnMut(u32) -> F) -> Result<T> {
+        let mut patience = self.patience();
+        loop {
+            match attempt(patience.failures).await {
+                Ok(output) => {
+                    self.0.succeeded();
+                    return Ok(output);
+                }
+                Err(error) => patience.wait(operation, error).await?,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn succeeded(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        self.budget.earn();
+    }
+}
+
+/// How long one request has been tried.
+struct Patience<'a> {
+    shared: &'a Shared,
+    began: tokio::time::Instant,
+    failures: u32,
+}
+
+impl Patience<'_> {
+    /// Waits before the next attempt, or gives the error back where there is to be none.
+    async fn wait(&mut self, operation: Operation, error: Error) -> Result<()> {
+        let Shared { options, clock, metrics, budget, answered, .. } = self.shared;
+        if error.answer().is_some_and(|answer| answer.http_status != 0) {
+            answered.store(true, Ordering::Relaxed);
+        }
+        let verdict = error.retry();
+        if matches!(verdict, Verdict::Slow { .. }) {
+            metrics.throttled.add(1);
+        }
+        if verdict == Verdict::Never || self.failures + 1 >= options.attempts_max {
+            return Err(error);
+        }
+        let wait = delay(options, verdict, self.failures, clock.random_fraction());
+        let elapsed_max = if answered.load(Ordering::Relaxed) { options.elapsed_max } else { options.first_contact_max };
+        if self.began.elapsed() + wait > elapsed_max || !budget.spend() {
+            return Err(error);
+        }
+        self.failures += 1;
+        metrics.retries.add(1);
+        metrics.retry_wait.add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        tracing::debug!(%operation, %error, ?wait, failures = self.failures, "trying again");
+        clock.sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// The wait after `failures` earlier failures: full jitter over an exponential, and never less than what the service asked for.
+fn delay(options: &Options, verdict: Verdict, failures: u32, fraction: f64) -> Duration {
+    let grown = |base: Duration| base.saturating_mul(1 << failures.min(16)).min(options.delay_max).mul_f64(fraction);
+    match verdict {
+        Verdict::Slow { after: Some(after) } => after.min(IMPOSED_WAIT_MAX) + grown(options.fault_delay),
+        Verdict::Slow { after: None } => grown(options.throttle_delay),
+        Verdict::Soon | Verdict::Never => grown(options.fault_delay),
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Retry").field(&self.0.inner).finish()
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.inner, f)
+    }
+}
+
+#[async_trait]
+impl Storage for Retry {
+    fn capabilities(&self) -> &Capabilities {
+        self.inner().capabilities()
+    }
+
+    fn identity(&self) -> &Identity {
+        self.inner().identity()
+    }
+
+    fn list(&self, list: List) -> BoxStream<'static, Result<Page>> {
+        body::listing(self.clone(), list)
+    }
+
+    async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
+        self.until_done(Operation::Head, |_| self.inner().head(object)).await
+    }
+
+    async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>> {
+        self.until_done(Operation::Head, |_| self.inner().stored_part(object, number)).await
+    }
+
+    async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
+        let mut output = self.until_done(Operation::Get, |_| self.inner().get(object, get.clone())).await?;
+        output.body = body::resumed(self.clone(), object.clone(), &output.info.etag, output.range.clone(), output.body);
+        Ok(output)
+    }
+
+    async fn put(&self, key: &Key, payload: Payload, put: Put) -> Result<PutOutput> {
+        let (payload, put) = (&payload, &put);
+        self.until_done(Operation::Put, |failures| async move {
+            let written = self.inner().put(key, payload.clone(), put.clone()).await;
+            match (written, put) {
+                (Err(error), Put { condition: Some(_), checksums: Some(sent), .. }) if failures > 0 => self.own_write(key, sent, error).await,
+                (written, _) => written,
+            }
+        })
+        .await
+    }
+
+    fn delete(&self, objects: BoxStream<'static, ObjectRef>) -> BoxStream<'static, (ObjectRef, Result<Deleted>)> {
+        let store = self.clone();
+        let group = move |objects| {
+            let store = store.clone();
+            async move { stream::iter(store.delete_group(objects).await) }
+        };
+        objects.chunks(DELETE_CHUNK).map(group).buffer_unordered(DELETE_CHUNKS_IN_FLIGHT).flatten().boxed()
+    }
+
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        self.inner().multipart().map(|_| self as &dyn Multipart)
+    }
+
+    fn server_copy(&self) -> Option<&dyn ServerCopy> {
+        self.inner().server_copy().map(|_| self as &dyn ServerCopy)
+    }
+
+    fn presign(&self) -> Option<&dyn Presign> {
+        self.inner().presign().map(|_| self as &dyn Presign)
+    }
+}
+
+impl Retry {
+    /// A conditional write that failed its condition at a second attempt may have met what the first one wrote.
+    async fn own_write(&self, key: &Key, sent: &Checksums, error: Error) -> Result<PutOutput> {
+        if !matches!(error.kind(), ErrorKind::Exists | ErrorKind::Changed) {
+            return Err(error);
+        }
+        let Ok(info) = self.inner().head(&key.into()).await else { return Err(error) };
+        match info.checksums.agreement(sent) {
+            Agreement::Equal(_) => Ok(PutOutput { etag: info.etag, version: info.version, checksums: info.checksums, request_id: String::new() }),
+            Agreement::Different(_) | Agreement::Unknown => Err(error),
+        }
+    }
+
+    /// Deletes a group of objects, and those again whose failure may pass.
+    async fn delete_group(&self, mut objects: Vec<ObjectRef>) -> Vec<(ObjectRef, Result<Deleted>)> {
+        let mut done = Vec::with_capacity(objects.len());
+        let mut patience = self.patience();
+        loop {
+            let mut again: Option<(Vec<ObjectRef>, Error)> = None;
+            let mut answers = self.inner().delete(stream::iter(objects).boxed());
+            while let Some((object, deleted)) = answers.next().await {
+                match deleted {
+                    Err(error) if error.retry() != Verdict::Never => {
+                        again.get_or_insert_with(|| (Vec::new(), error.clone())).0.push(object.clone());
+                        done.push((object, Err(error)));
+                    }
+                    deleted => done.push((object, deleted)),
+                }
+            }
+            let Some((failed, error)) = again else {
+                self.0.succeeded();
+                return done;
+            };
+            if patience.wait(Operation::Delete, error).await.is_err() {
+                return done;
+            }
+            done.retain(|(_, deleted)| deleted.as_ref().err().is_none_or(|e| e.retry() == Verdict::Never));
+            objects = failed;
+        }
+    }
+}
+
+#[async_trait]
+impl Multipart for Retry {
+    async fn create(&self, key: &Key, attributes: &Attributes) -> Result<UploadId> {
+        let below = layer::multipart(self.inner())?;
+        self.until_done(Operation::CreateUpload, |_| below.create(key, attributes)).await
+    }
+
+    async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {
+        let below = layer::multipart(self.inner())?;
+        self.until_done(Operation::UploadPart, |_| below.upload_part(upload, number, payload.clone(), checksums)).await
+    }
+
+    async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {
+        let below = layer::multipart(self.inner())?;
+        self.until_done(Operation::ListParts, |_| below.list_parts(upload)).await
+    }
+
+    async fn complete(&self, upload: &Upload, parts: &[Part], complete: Complete) -> Result<PutOutput> {
+        let below = layer::multipart(self.inner())?;
+        self.until_done(Operation::CompleteUpload, |_| below.complete(upload, parts, complete.clone())).await
+    }
+
+    async fn abort(&self, upload: &Upload) -> Result<()> {
+        let below = layer::multipart(self.inner())?;
+        self.until_done(Operation::AbortUpload, |_| below.abort(upload)).await
+    }
+
+    fn list_uploads(&self, prefix: Key) -> BoxStream<'static, Result<OpenUpload>> {
+        body::uploads(self.clone(), prefix)
+    }
+}
+
+#[async_trait]
+impl ServerCopy for Retry {
+    fn can_copy_from(&self, source: &Identity) -> bool {
+        layer::server_copy(self.inner()).is_ok_and(|copy| copy.can_copy_from(source))
+    }
+
+    fn copy_bytes_max(&self) -> u64 {
+        layer::server_copy(self.inner()).map_or(0, ServerCopy::copy_bytes_max)
+    }
+
+    async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
+        let below = layer::server_copy(self.inner())?;
+        self.until_done(Operation::Copy, |_| below.copy(bucket, source, if_match, key, attributes)).await
+    }
+}
+
+#[async_trait]
+impl Presign for Retry {
+    async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
+        let below = layer::presign(self.inner())?;
+        self.until_done(Operation::Presign, |_| below.presign(method, object, expires_in)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
