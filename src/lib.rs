@@ -1,4 +1,48 @@
 //! Dragon mirrors buckets between Amazon S3 and Alibaba Cloud OSS, and proves every copy.
+//!
+//! ```no_run
+//! # async fn example() -> dragon::error::Result<()> {
+//! use dragon::transfer::{self, Context, Job};
+//!
+//! let job = Job::new(dragon::open("s3://photos/2026/").await?, dragon::open("oss://photos-cn/2026/").await?);
+//! let report = transfer::run(job, Context::default()).await?;
+//! println!("{} copied, {} of them proved", report.copied, report.verified);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of an object
+//! ```text
+//!  source                                                              destination
+//!  list ──► cursor ──┐                                      ┌── cursor ◄── list
+//!                    ├──► join ──► plan ──► schedule ──► copy ──► prove ──► (deletes, last)
+//!                    │    pairs    decides   admits      GET, CRCs   compares with
+//!                    │    by key   purely    boundedly   PUT/parts   both clouds
+//! ```
+//! It is one stream: copying starts before the listings end, no list of keys is held, and memory is a budget.
+//!
+//! # Code map
+//! Imports go down only; `tests/it/layering.rs` fails on an upward one.
+//!
+//! | layer | module | what it knows |
+//! |---|---|---|
+//! | 6 | `main`, [`cli`] | one command a file; prints, catches signals, sets exit statuses: nothing below does |
+//! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
+//! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
+//! | 3 | [`transfer`] | the engine: list, join, plan, schedule, copy, prove, delete |
+//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store) and layers (retry, limit, observe, fault) |
+//! | 0 | [`error`], [`clock`], [`metrics`] | what everything leans on |
+//!
+//! # Invariants
+//! - **An error is never an absence.** Only a key that a clean source listing has moved past may be deleted, after all copies.
+//! - **No unproved success.** The source is compared before a write is made final, the destination after; what nothing proves is
+//!   reported as such.
+//! - **Keys are bytes.** Nothing normalises them; a store that cannot hold one refuses it by name.
+//! - **Everything has a bound.** Memory is reserved before a request is opened; queues, pages, retries and answers are limited.
+//! - **One loop waits** ([`storage::retry`]). Backends make one attempt and judge its failure.
+//! - **Time, randomness and ids come through [`clock`]**, so that a run can be replayed.
+//!
+//! The library installs no log subscriber, signal handler or crypto provider, and never ends the process.
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -11,3 +55,6 @@ pub mod error;
 pub mod metrics;
 pub mod storage;
 pub mod transfer;
+
+pub use error::{Error, Result};
+pub use storage::open::open;

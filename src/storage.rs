@@ -35,6 +35,7 @@ pub mod object;
 #[cfg(any(feature = "object_store", feature = "object_store_0_13"))]
 pub mod object_store;
 pub mod observe;
+pub mod open;
 #[cfg(feature = "oss")]
 pub mod oss;
 pub mod page;

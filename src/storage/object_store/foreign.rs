@@ -25,6 +25,14 @@ const PARTS_IN_FLIGHT: usize = 4;
 /// Keys a page.
 const PAGE_KEYS: usize = 1000;
 
+/// URL schemes that this store opens. `s3://`, `file://` and `memory://` are Dragon's own.
+const SCHEMES: [&str; 8] = ["gs", "az", "azure", "abfs", "abfss", "adl", "http", "https"];
+
+/// Whether [`ForeignStore::open`] knows a URL scheme.
+pub fn is_scheme(scheme: &str) -> bool {
+    SCHEMES.contains(&scheme)
+}
+
 /// A store of the object_store crate.
 #[derive(Debug, Clone)]
 pub struct ForeignStore {
