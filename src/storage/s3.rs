@@ -285,3 +285,6 @@ impl Presign for S3Store {
         self.told("presign", &object.key, object::presign(&self.bucket, method, object, expires_in).await)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,8 +144,11 @@ fn by_status(status: u16) -> (ErrorKind, &'static str) {
 
 /// What a refused HEAD means, which has no body to say it: 404 is the object's absence (a missing bucket shows when it is listed).
 pub(super) fn of_head(refusal: Refusal) -> Error {
-    if !refusal.code.is_empty() || refusal.status != 404 {
-        return refusal.error;
+    match refusal.status {
+        404 if refusal.code.is_empty() => {}
+        // An expired token, a wrong region or a bad request: a GET would say which.
+        400 => return refusal.error.advise("a HEAD has no answer to say why: check the region, the credentials and the clock"),
+        _ => return refusal.error,
     }
     let answer = refusal.error.answer().cloned().unwrap_or_default();
     Error::new(ErrorKind::NotFound, "there is no such object").answered(answer)
