@@ -42,7 +42,8 @@ impl Client {
     pub(super) async fn open(options: Options, clock: Clock) -> Result<Self> {
         options.check()?;
         let transport = Transport::new(&options.transport)?;
-        let found = sdk::find(&options, &transport, &clock).await?;
+        // The SDK's loaders make a large future.
+        let found = Box::pin(sdk::find(&options, &transport, &clock)).await?;
         Ok(Self {
             options,
             credentials: CredentialCache::new(found.provider, clock.clone()),

@@ -92,7 +92,7 @@ mod tests {
     async fn at(options: Options, endpoint: Option<&str>, region: &str, bucket: &str) -> String {
         let site = resolve(&options, endpoint, region, bucket).await.expect("an endpoint");
         let key = Key::from("a/../b c");
-        format!("{}://{}{} {}/{}", site.scheme, site.authority, site.target(Some(&key)).path(), site.service, site.region)
+        format!("{}://{}{} {}/{}", site.scheme, site.authority, site.target(Some(&key)).path_and_query(), site.service, site.region)
     }
 
     #[tokio::test]

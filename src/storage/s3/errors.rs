@@ -103,7 +103,6 @@ pub(super) fn judge(status: u16, code: &str, message: &str) -> (ErrorKind, &'sta
             (K::Denied, "check the policies of the caller, the bucket and the KMS key; a requester-pays bucket needs request_payer")
         }
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "InvalidPart" | "InvalidPartOrder" => (K::Integrity, ""),
-        "InvalidRange" => (K::Changed, ""),
         "NotImplemented" | "MethodNotAllowed" => (K::Unsupported, ""),
         "EntityTooLarge"
         | "EntityTooSmall"
@@ -119,6 +118,7 @@ pub(super) fn judge(status: u16, code: &str, message: &str) -> (ErrorKind, &'sta
         | "BucketNotEmpty"
         | "MissingContentLength"
         | "MaxMessageLengthExceeded"
+        | "InvalidRange"
         | "KMS.NotFoundException"
         | "KMS.DisabledException" => (K::Invalid, ""),
         _ => by_status(status),
@@ -132,12 +132,11 @@ fn by_status(status: u16) -> (ErrorKind, &'static str) {
         404 => (K::Unexpected, "this is no answer of S3: check the endpoint, and what stands before it"),
         401 | 403 => (K::Denied, "check the credentials, the policies and the endpoint"),
         412 => (K::Changed, ""),
-        416 => (K::Changed, ""),
         408 => (K::Unavailable, ""),
         429 | 503 => (K::Throttled, ""),
         500.. => (K::Unavailable, ""),
         301 | 302 | 307 | 308 => (K::WrongEndpoint, "check the endpoint and the region"),
-        400 | 405 | 411 | 413 | 414 => (K::Invalid, ""),
+        400 | 405 | 411 | 413 | 414 | 416 => (K::Invalid, ""),
         _ => (K::Unexpected, ""),
     }
 }

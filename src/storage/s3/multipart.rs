@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::{HeaderMap, Method};
 use md5::{Digest, Md5};
 
@@ -13,6 +13,7 @@ use super::client::{Bucket, Call};
 use super::headers::{read_checksums, set, write_attributes, write_condition};
 use super::object::{self, ANSWER_BYTES_MAX, check_key, existing, late_answer, may_be_of_checksums, send_body};
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::checksum::Crc64Hasher;
 use crate::storage::transport::xml;
 use crate::storage::{Attributes, Checksums, Complete, ETag, Key, OpenUpload, Part, Payload, PutOutput, Upload, UploadId};
 
@@ -44,7 +45,13 @@ pub(super) async fn create(bucket: &Bucket, key: &Key, attributes: &Attributes) 
 pub(super) async fn upload_part(bucket: &Bucket, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {
     check_key(&upload.key)?;
     let query = vec![("partNumber", Some(number.to_string())), ("uploadId", Some(upload.id.0.clone()))];
-    let response = send_body(bucket, &upload.key, query, HeaderMap::new(), &payload, checksums).await?;
+    // An upload begun with CRC64NVME takes no part without it.
+    let summed = match checksums {
+        Some(c) if c.crc64nvme.is_some() => None,
+        _ if bucket.client.knows_checksums() => Some(crc64(&payload).await?),
+        _ => None,
+    };
+    let response = send_body(bucket, &upload.key, query, HeaderMap::new(), &payload, summed.as_ref().or(checksums)).await?;
     let part =
         Part { number, etag: ETag::new(response.header("etag").unwrap_or_default()), size: payload.len(), checksums: read_checksums(&response.head.headers) };
     response.collect(ANSWER_BYTES_MAX).await?;
@@ -52,6 +59,16 @@ pub(super) async fn upload_part(bucket: &Bucket, upload: &Upload, number: u32, p
         return Err(Error::integrity("the service took a part and gave no ETag for it"));
     }
     Ok(part)
+}
+
+/// The checksums of a body whose sender stated none. A body that is not in memory is read for it.
+async fn crc64(payload: &Payload) -> Result<Checksums> {
+    let mut hasher = Crc64Hasher::new();
+    let mut stream = payload.stream().await?;
+    while let Some(chunk) = stream.try_next().await? {
+        hasher.update(&chunk);
+    }
+    Ok(hasher.finish().checksums())
 }
 
 pub(super) async fn list_parts(bucket: &Bucket, upload: &Upload) -> Result<Vec<Part>> {

@@ -137,10 +137,9 @@ pub(super) async fn send_body(
         }
         call.headers.remove("x-amz-checksum-crc64nvme");
     }
-    if !bucket.client.knows_checksums() || refused.is_some() {
-        if let Some(md5) = content_md5(payload, checksums).await? {
-            set(&mut call.headers, "content-md5", &BASE64.encode(md5))?;
-        }
+    let guarded = bucket.client.knows_checksums() && refused.is_none();
+    if !guarded && let Some(md5) = content_md5(payload, checksums).await? {
+        set(&mut call.headers, "content-md5", &BASE64.encode(md5))?;
     }
     let response = bucket.send(&call).await?;
     if let Some(why) = refused {

@@ -72,11 +72,6 @@ impl Target {
         Self { query: self.query.clone(), ..Self::new(path) }
     }
 
-    /// The encoded path.
-    pub(in crate::storage) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The encoded parameters in the order they were added.
     pub(in crate::storage) fn query(&self) -> &[(String, Option<String>)] {
         &self.query

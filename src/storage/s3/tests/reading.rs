@@ -75,7 +75,7 @@ async fn refused_reads_are_told_apart() {
         ("denied", ErrorKind::Denied),
         ("frozen", ErrorKind::Frozen),
         ("proxy", ErrorKind::Unexpected),
-        ("past", ErrorKind::Changed),
+        ("past", ErrorKind::Invalid),
     ] {
         assert_eq!(store.get(&key(name), Get::default()).await.expect_err(name).kind(), kind, "{name}");
     }

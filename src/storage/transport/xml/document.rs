@@ -131,8 +131,6 @@ pub(in crate::storage) fn complete_result(body: &[u8]) -> Result<(ETag, Checksum
 pub(in crate::storage) struct CopyResult {
     /// The new object's (or part's) ETag.
     pub(in crate::storage) etag: ETag,
-    /// When it was made.
-    pub(in crate::storage) modified: Option<Timestamp>,
     /// What the service states of it.
     pub(in crate::storage) checksums: Checksums,
 }
@@ -140,7 +138,7 @@ pub(in crate::storage) struct CopyResult {
 /// Reads a CopyObject or UploadPartCopy answer. S3 may answer 200 with an error document: ask [`ErrorDocument::parse`] first.
 pub(in crate::storage) fn copy_result(body: &[u8]) -> Result<CopyResult> {
     let root = Element::parse(body, &["CopyObjectResult", "CopyPartResult"])?;
-    Ok(CopyResult { etag: ETag::new(root.require("ETag")?), modified: root.time("LastModified"), checksums: checksums(&root) })
+    Ok(CopyResult { etag: ETag::new(root.require("ETag")?), checksums: checksums(&root) })
 }
 
 /// What a multi-delete says of one object.
@@ -356,6 +354,6 @@ mod tests {
         let body = b"<CopyObjectResult><ETag>\"A\"</ETag><LastModified>2019-04-09T03:45:32.000Z</LastModified></CopyObjectResult>";
         let copy = copy_result(body).expect("a copy");
         assert_eq!(copy.etag, ETag::new("a"));
-        assert!(copy.modified.is_some() && copy.checksums.is_empty());
+        assert!(copy.checksums.is_empty());
     }
 }
