@@ -219,6 +219,3 @@ async fn open_store(options: &Options, name: &'static str) -> Result<Arc<Store>>
             .advise("give --data a directory that this user can write, or leave it out to keep data in memory")
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@ mod adapters;
 mod bad_input;
 mod cli;
 mod corruption;
+mod devserver;
 mod docs;
 mod doctor;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
