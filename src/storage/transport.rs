@@ -24,9 +24,11 @@ pub(in crate::storage) mod canned;
 mod connect;
 mod proxy;
 mod stream;
+#[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod target;
 pub(in crate::storage) mod text;
 mod tls;
+#[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, unused_imports, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod xml;
 
 /// How to reach a service. Everything has a bound.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dragon::clock::Clock;
-use dragon::devserver::{self, DevServer};
+use dragon::devserver::weather::{Effect, Fault};
+use dragon::devserver::{self, Cloud, DevServer};
 use dragon::error::ErrorKind;
 use dragon::storage::conformance;
 use dragon::storage::oss::credentials::{self, Environment};
 use dragon::storage::oss::{Addressing, Options, OssAccount, OssStore, Signature};
-use dragon::storage::{Account, Attributes, Key, Presign, PresignMethod, Put, Storage};
+use dragon::storage::{Account, Attributes, Complete, Get, Key, Multipart, Presign, PresignMethod, Put, Storage, Upload};
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const BUCKET: &str = "bridge";
@@ -98,8 +100,63 @@ async fn who_may_not_enter_is_told_why() {
     }
     let account = OssAccount::open_in(options(&server), &Environment::default(), Clock::system()).expect("an account");
     let nowhere = account.store("no-such-bucket").expect("a store");
-    let e = nowhere.get(&Key::from("k").into(), dragon::storage::Get::default()).await.expect_err("no bucket");
+    let e = nowhere.get(&Key::from("k").into(), Get::default()).await.expect_err("no bucket");
     assert_eq!(e.kind(), ErrorKind::BucketNotFound, "{e}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_region_is_named() {
+    let server = server().await;
+    let store = open(&server, Options { region: Some("cn-beijing".into()), ..options(&server) }, Clock::system()).await;
+    let e = store.put(&"k".into(), "x".into(), Put::default()).await.expect_err("another region");
+    assert_eq!(e.kind(), ErrorKind::WrongEndpoint, "{e}");
+    assert!(e.advice().contains("region"), "{e}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_completion_was_lost_is_found_complete() {
+    let server = server().await;
+    let store = open(&server, options(&server), Clock::system()).await;
+    let key = Key::from("k");
+    let upload = Upload { id: store.create(&key, &Attributes::default()).await.expect("an upload"), key };
+    let part = store.upload_part(&upload, 1, "hello".into(), None).await.expect("a part");
+    server.inject(Fault::new(Effect::LoseAnswer).on(Cloud::Oss).operation("CompleteMultipartUpload"));
+    let lost = store.complete(&upload, std::slice::from_ref(&part), Complete::default()).await.expect_err("the answer is lost");
+    assert_eq!(lost.kind(), ErrorKind::Unavailable, "{lost}");
+    let made = store.complete(&upload, std::slice::from_ref(&part), Complete::default()).await.expect("found complete");
+    assert_eq!(made.checksums.crc64xz, part.checksums.crc64xz);
+
+    store.delete(futures::stream::iter([upload.key.clone().into()]).boxed()).collect::<Vec<_>>().await;
+    let e = store.complete(&upload, &[part], Complete::default()).await.expect_err("nothing is there");
+    assert_eq!(e.kind(), ErrorKind::UploadNotFound, "{e}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_bad_road_never_looks_like_a_good_object() {
+    let server = server().await;
+    let store = open(&server, options(&server), Clock::system()).await;
+    store.put(&"k".into(), "0123456789".into(), Put::default()).await.expect("put");
+    let on_get = |effect| Fault::new(effect).on(Cloud::Oss).operation("GetObject");
+    let read = async |range: Option<std::ops::Range<u64>>| {
+        let mut body = store.get(&Key::from("k").into(), Get { range, if_match: None }).await?.body;
+        let mut all = Vec::new();
+        while let Some(chunk) = body.next().await {
+            all.extend_from_slice(&chunk?);
+        }
+        Ok::<_, dragon::error::Error>(all)
+    };
+    server.inject(on_get(Effect::IgnoreRange));
+    assert_eq!(read(Some(2..4)).await.expect_err("the whole instead of a range").kind(), ErrorKind::Integrity);
+    for effect in [Effect::TruncateAnswerAt(4), Effect::ResetAnswerAt(4), Effect::ResetBeforeAnswer] {
+        server.inject(on_get(effect.clone()));
+        assert_eq!(read(None).await.expect_err("half an object").kind(), ErrorKind::Unavailable, "{effect:?}");
+    }
+    server.inject(on_get(Effect::answer(503, "DownloadTrafficRateLimitExceeded")));
+    assert_eq!(read(None).await.expect_err("busy").kind(), ErrorKind::Throttled);
+    assert_eq!(read(Some(2..4)).await.expect("fair weather"), b"23");
     server.shutdown().await;
 }
 

@@ -119,7 +119,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
 
     fn open(options: Options, vars: &[(&str, &str)]) -> Result<OssAccount> {

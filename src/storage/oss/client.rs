@@ -162,6 +162,9 @@ impl Client {
                 if let Some(home) = home.filter(|_| response.head.headers.contains_key("x-oss-version-id")) {
                     home.shows_versions.store(true, Ordering::Relaxed);
                 }
+                if let Some(delay_ms) = response.header("x-oss-qos-delay-time") {
+                    tracing::debug!(operation = request.operation, delay_ms, "OSS served the request late, to hold the account to its limits");
+                }
                 return Ok(response);
             }
             let date = response.header("date").and_then(parse_date);

@@ -142,7 +142,7 @@ fn judge(code: String, message: String, request_id: &str) -> Error {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
     use crate::storage::key::Key;
 

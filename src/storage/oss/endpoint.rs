@@ -64,11 +64,8 @@ impl Endpoint {
 
     /// An endpoint that the service named as the right one, reached as this one is.
     pub(super) fn moved_to(&self, text: &str) -> Result<Self> {
-        let mut other = Self::parse(text, None)?;
-        if !text.contains("://") {
-            other.scheme = self.scheme;
-        }
-        Ok(other)
+        // In the same scheme, so that no answer can lead from https to http.
+        Ok(Self { scheme: self.scheme, ..Self::parse(text, None)? })
     }
 
     /// Host and port to connect to and to name in `Host`, for a bucket or for the service itself.
@@ -195,7 +192,9 @@ mod tests {
         for other in ["aliyuncs.com.evil.example", "evilaliyuncs.com", "127.0.0.1"] {
             assert!(!parse(other).is_aliyun(), "{other}");
         }
-        assert_eq!(parse("http://oss-cn-a.aliyuncs.com").moved_to("oss-cn-b.aliyuncs.com").expect("moved").to_string(), "http://oss-cn-b.aliyuncs.com");
+        let moved = |from: &str, to| parse(from).moved_to(to).expect("moved").to_string();
+        assert_eq!(moved("http://oss-cn-a.aliyuncs.com", "oss-cn-b.aliyuncs.com"), "http://oss-cn-b.aliyuncs.com");
+        assert_eq!(moved("oss-cn-a.aliyuncs.com", "http://oss-cn-b.aliyuncs.com"), "https://oss-cn-b.aliyuncs.com");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::cache::{Cached, FETCH_MAX, Fixed};
 use super::environment::Environment;
 use super::files::{self, Profile};
@@ -31,7 +33,7 @@ pub(in crate::storage::oss) fn chain(options: &Options, environment: &Environmen
         Some(profile) => Some(profile),
         None => match chain.variables_say()? {
             Some(profile) => Some(profile),
-            None => chain.files_say()?,
+            None => files_say(environment)?,
         },
     };
     let chosen = match profile {
@@ -74,7 +76,7 @@ impl Chain<'_> {
         }
         match &o.profile {
             None => Ok(None),
-            Some(name) => match self.profile(Some(name))? {
+            Some(name) => match profile(self.environment, Some(name))? {
                 Some(profile) => Ok(Some(profile)),
                 None => {
                     Err(refuse(format!("no profile '{}' with a key stands in ~/.aliyun/config.json or ~/.alibabacloud/credentials.ini", name.escape_debug())))
@@ -102,31 +104,13 @@ impl Chain<'_> {
         })
     }
 
-    fn files_say(&self) -> Result<Option<Profile>> {
-        if let Some(profile) = self.profile(self.environment.var("ALIBABA_CLOUD_PROFILE").as_deref())? {
-            return Ok(Some(profile));
-        }
-        let Some(path) = self.environment.file(None, ".ossutilconfig") else { return Ok(None) };
-        Ok(files::read(&path)?.as_deref().and_then(files::ossutil))
-    }
-
-    /// The profile of the two files that have profiles.
-    fn profile(&self, name: Option<&str>) -> Result<Option<Profile>> {
-        if let Some(path) = self.environment.file(Some("ALIBABA_CLOUD_CONFIG_FILE"), ".aliyun/config.json")
-            && let Some(text) = files::read(&path)?
-            && let Some(profile) = files::cli_config(&text, &path, name)?
-        {
-            return Ok(Some(profile));
-        }
-        let Some(path) = self.environment.file(Some("ALIBABA_CLOUD_CREDENTIALS_FILE"), ".alibabacloud/credentials.ini") else { return Ok(None) };
-        match files::read(&path)? {
-            Some(text) => files::credentials_ini(&text, &path, name),
-            None => Ok(None),
-        }
-    }
-
     fn build(&self, profile: Profile) -> Result<Chosen> {
         Ok(match profile {
+            Profile::KeyInFile(credentials) => {
+                let account = credentials.access_key_id().to_owned();
+                let name = self.options.profile.clone();
+                self.cached(KeyInFile { environment: self.environment.clone(), name }, account)
+            }
             Profile::Key(credentials) => {
                 let account = credentials.access_key_id().to_owned();
                 Chosen { provider: Arc::new(Fixed(credentials)), account }
@@ -184,6 +168,52 @@ impl Chain<'_> {
         let session_name = session_name.or_else(|| var("ALIBABA_CLOUD_ROLE_SESSION_NAME")).unwrap_or_else(|| "dragon".to_owned());
         let external_id = external_id.or_else(|| var("ALIBABA_CLOUD_EXTERNAL_ID"));
         Ok(Role { arn, session_name, external_id, endpoint, client: http::proxied(self.transport, FETCH_MAX)? })
+    }
+}
+
+/// The key of `~/.aliyun/config.json`, `~/.alibabacloud/credentials.ini` or `~/.ossutilconfig`, in this order.
+fn files_say(environment: &Environment) -> Result<Option<Profile>> {
+    if let Some(profile) = profile(environment, environment.var("ALIBABA_CLOUD_PROFILE").as_deref())? {
+        return Ok(Some(profile));
+    }
+    let Some(path) = environment.file(None, ".ossutilconfig") else { return Ok(None) };
+    Ok(files::read(&path)?.as_deref().and_then(files::ossutil))
+}
+
+/// The profile of that name, or the current one, of the two files that have profiles.
+fn profile(environment: &Environment, name: Option<&str>) -> Result<Option<Profile>> {
+    if let Some(path) = environment.file(Some("ALIBABA_CLOUD_CONFIG_FILE"), ".aliyun/config.json")
+        && let Some(text) = files::read(&path)?
+        && let Some(profile) = files::cli_config(&text, &path, name)?
+    {
+        return Ok(Some(profile));
+    }
+    let Some(path) = environment.file(Some("ALIBABA_CLOUD_CREDENTIALS_FILE"), ".alibabacloud/credentials.ini") else { return Ok(None) };
+    match files::read(&path)? {
+        Some(text) => files::credentials_ini(&text, &path, name),
+        None => Ok(None),
+    }
+}
+
+/// A temporary key that stands in a file: read again when OSS refuses the last one.
+#[derive(Debug)]
+struct KeyInFile {
+    environment: Environment,
+    /// The profile that the options name.
+    name: Option<String>,
+}
+
+#[async_trait]
+impl Source for KeyInFile {
+    async fn fetch(&self) -> Result<Credentials> {
+        let found = match &self.name {
+            Some(name) => profile(&self.environment, Some(name))?,
+            None => files_say(&self.environment)?,
+        };
+        match found {
+            Some(Profile::Key(credentials) | Profile::KeyInFile(credentials)) => Ok(credentials),
+            _ => Err(refuse("the file that held the temporary access key holds it no more")),
+        }
     }
 }
 

@@ -12,9 +12,23 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Profile {
     Key(Credentials),
-    Role { base: Box<Profile>, arn: String, session_name: Option<String>, external_id: Option<String> },
-    Ecs { role: Option<String> },
-    Oidc { arn: String, session_name: Option<String>, provider_arn: String, token_file: PathBuf },
+    /// A temporary key: whoever keeps the file puts a new one there in time.
+    KeyInFile(Credentials),
+    Role {
+        base: Box<Profile>,
+        arn: String,
+        session_name: Option<String>,
+        external_id: Option<String>,
+    },
+    Ecs {
+        role: Option<String>,
+    },
+    Oidc {
+        arn: String,
+        session_name: Option<String>,
+        provider_arn: String,
+        token_file: PathBuf,
+    },
     Process(String),
     Uri(String),
 }
@@ -49,9 +63,9 @@ fn cli_profile(json: &Value, path: &Path, name: &str, depth: u32) -> Result<Opti
     };
     Ok(match text("mode").as_deref().unwrap_or("AK") {
         "AK" => key(None),
-        "StsToken" => key(text("sts_token")),
+        "StsToken" => key(text("sts_token")).map(in_file),
         // Their tokens come from a browser; the command keeps the current one here.
-        "CloudSSO" | "OAuth" => text("sts_token").and_then(|token| key(Some(token))),
+        "CloudSSO" | "OAuth" => text("sts_token").and_then(|token| key(Some(token))).map(in_file),
         "RamRoleArn" => role(key(text("sts_token"))),
         "ChainableRamRoleArn" => match text("source_profile") {
             Some(source) => role(cli_profile(json, path, &source, depth + 1)?),
@@ -82,7 +96,7 @@ pub(super) fn credentials_ini(text: &str, path: &Path, section: Option<&str>) ->
     let key = |token: Option<String>| Some(Profile::Key(Credentials::new(text("access_key_id")?, text("access_key_secret")?, token)));
     Ok(match text("type").as_deref().unwrap_or("access_key") {
         "access_key" => key(None),
-        "sts" => key(text("security_token")),
+        "sts" => key(text("security_token")).map(in_file),
         "ecs_ram_role" => Some(Profile::Ecs { role: text("role_name") }),
         "ram_role_arn" => match (key(None), text("role_arn")) {
             (Some(base), Some(arn)) => {
@@ -106,8 +120,15 @@ pub(super) fn ossutil(text: &str) -> Option<Profile> {
     ["credentials", "default"].iter().find_map(|wanted| {
         let values = sections.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted))?.1;
         let value = |wanted: &str| values.iter().find(|(n, v)| n.eq_ignore_ascii_case(wanted) && !v.is_empty()).map(|(_, v)| v.clone());
-        Some(Profile::Key(Credentials::new(value("accessKeyID")?, value("accessKeySecret")?, value("stsToken"))))
+        Some(in_file(Profile::Key(Credentials::new(value("accessKeyID")?, value("accessKeySecret")?, value("stsToken")))))
     })
+}
+
+fn in_file(profile: Profile) -> Profile {
+    match profile {
+        Profile::Key(credentials) if credentials.security_token().is_some() => Profile::KeyInFile(credentials),
+        other => other,
+    }
 }
 
 fn ini(text: &str) -> HashMap<String, HashMap<String, String>> {
@@ -146,7 +167,7 @@ mod tests {
             {"name":"odd","mode":"Telepathy"}]}"#;
         let read = |name| cli_config(config, Path::new("config.json"), name);
         assert_eq!(read(None).expect("a"), Some(key("A", None)));
-        assert_eq!(read(Some("sts")).expect("sts"), Some(key("B", Some("t"))));
+        assert_eq!(read(Some("sts")).expect("sts"), Some(in_file(key("B", Some("t")))));
         assert!(matches!(read(Some("role")).expect("role"), Some(Profile::Role { session_name: Some(s), .. }) if s == "s"));
         assert!(matches!(read(Some("chained")).expect("chained"), Some(Profile::Role { base, .. }) if *base == key("A", None)));
         assert_eq!(read(Some("ecs")).expect("ecs"), Some(Profile::Ecs { role: Some("r".into()) }));
@@ -166,7 +187,7 @@ mod tests {
         assert_eq!(read(Some("off")).expect("off"), None);
         assert!(matches!(read(Some("r")).expect("r"), Some(Profile::Role { .. })));
         assert_eq!(ossutil("[Credentials]\nlanguage=EN\nendpoint=oss-cn-a.aliyuncs.com\naccessKeyID=A\naccessKeySecret=secret\n"), Some(key("A", None)));
-        assert_eq!(ossutil("[default]\naccessKeyId = A\naccessKeySecret = secret\nstsToken = t\n"), Some(key("A", Some("t"))));
+        assert_eq!(ossutil("[default]\naccessKeyId = A\naccessKeySecret = secret\nstsToken = t\n"), Some(in_file(key("A", Some("t")))));
         assert_eq!(ossutil("[Credentials]\naccessKeyID=\n"), None);
     }
 }

@@ -213,3 +213,19 @@ async fn what_is_no_key_is_refused_without_being_shown() {
     let shown = format!("{:?} {:?}", Credentials::new("id", "hush", Some("hush")), Options { access_key_secret: Some("hush".into()), ..Options::default() });
     assert!(shown.contains("id") && !shown.contains("hush"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_temporary_key_in_a_file_is_read_again_when_it_is_refused() {
+    let home = tempfile::tempdir().expect("a folder");
+    let config = |id: &str| {
+        let profile = format!(r#"{{"name":"sso","mode":"CloudSSO","access_key_id":"{id}","access_key_secret":"s","sts_token":"t"}}"#);
+        write(home.path(), ".aliyun/config.json", &format!(r#"{{"current":"sso","profiles":[{profile}]}}"#));
+    };
+    config("one");
+    let chosen = choose(&Options::default(), &Environment::default().with_home(home.path())).expect("a source");
+    let first = chosen.provider.credentials().await.expect("one");
+    config("two");
+    assert_eq!(chosen.provider.credentials().await.expect("kept"), first);
+    chosen.provider.refused(&first);
+    assert_eq!(chosen.provider.credentials().await.expect("two").access_key_id(), "two");
+}

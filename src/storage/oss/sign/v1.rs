@@ -148,7 +148,10 @@ pub(super) fn string_to_sign(subject: Subject<'_>, headers: &HeaderMap, date: &[
     out
 }
 
-#[test]
-fn sub_resources_are_sorted_for_the_search() {
-    assert!(SUB_RESOURCES.is_sorted());
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sub_resources_are_sorted_for_the_search() {
+        assert!(super::SUB_RESOURCES.is_sorted());
+    }
 }
