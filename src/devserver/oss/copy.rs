@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use percent_encoding::percent_decode_str;
 
+use super::attributes::value_of;
 use super::condition::{self, Verdict};
 use super::error::{OssError, OssResult};
 use super::operation::{Target, check_bucket_name, check_key};
@@ -42,7 +43,8 @@ impl OssDialect {
         })?;
         let mut xml = Writer::new();
         xml.open("CopyObjectResult").leaf("ETag", shown_etag(&object)).leaf("LastModified", xml_date(object.last_modified)).close("CopyObjectResult");
-        let mut reply = Reply::xml(xml);
+        // In the header as well: there OSS2 looks for it.
+        let mut reply = Reply::xml(xml).with(header::ETAG, value_of(&shown_etag(&object))?);
         if has_crc(&object) {
             reply.headers.insert("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz));
         }

@@ -67,7 +67,7 @@ impl OssDialect {
         let part = self.keep_part(target, upload_id, number, content, digests)?;
         let mut xml = Writer::new();
         xml.open("CopyPartResult").leaf("LastModified", xml_date(part.last_modified)).leaf("ETag", shown_part_etag(&part)).close("CopyPartResult");
-        let mut reply = Reply::xml(xml);
+        let mut reply = Reply::xml(xml).with(header::ETAG, value_of(&shown_part_etag(&part))?);
         if self.crc_after_copy {
             reply.headers.insert("x-oss-hash-crc64ecma", HeaderValue::from(part.digests.crc64_xz));
         }
