@@ -45,6 +45,12 @@ function open(bucket, version, way, more = {}) {
 
 const body = (size) => Buffer.from(Array.from({ length: size }, (_, i) => (i * 7 + size) % 251));
 
+// Metadata beyond ASCII: Dragon sends RFC 2047 words, others the bare bytes, which node shows as Latin-1.
+function decoded(value) {
+  const word = /^=\?UTF-8\?B\?([^?]*)\?=$/i.exec(value);
+  return word ? Buffer.from(word[1], 'base64').toString() : Buffer.from(value, 'latin1').toString();
+}
+
 async function refused(call, code) {
   await assert.rejects(call, (error) => {
     assert.equal(error.code, code, `${error.code} instead of ${code}: ${error.message}`);
@@ -218,7 +224,7 @@ async function suite(version, way) {
 }
 
 async function write(manifest) {
-  const client = open(manifest.bucket, 'v4', 'virtual');
+  const client = open(manifest.bucket, 'v4', 'virtual', { headerEncoding: 'latin1' });
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'ali-oss-'));
   for (const entry of manifest.objects) {
     const more = { mime: entry.content_type, meta: entry.metadata };
@@ -228,7 +234,15 @@ async function write(manifest) {
     }
     const file = path.join(folder, 'file');
     fs.writeFileSync(file, body(entry.size));
-    await client.multipartUpload(entry.key, file, { ...more, partSize: entry.part_size });
+    // By hand: multipartUpload repeats the metadata with the Complete, whose string body makes node encode the headers twice.
+    const { uploadId } = await client.initMultipartUpload(entry.key, more);
+    const parts = [];
+    for (let at = 0; at < entry.size; at += entry.part_size) {
+      const number = parts.length + 1;
+      const part = await client.uploadPart(entry.key, uploadId, number, file, at, Math.min(at + entry.part_size, entry.size));
+      parts.push({ number, etag: part.etag });
+    }
+    await client.completeMultipartUpload(entry.key, uploadId, parts);
   }
   fs.rmSync(folder, { recursive: true });
 }
@@ -242,7 +256,7 @@ async function read(manifest) {
     assert.ok(got.content.equals(body(entry.size)), entry.key);
     assert.equal(got.res.headers['content-type'], entry.content_type, entry.key);
     for (const [name, value] of Object.entries(entry.metadata)) {
-      assert.equal(Buffer.from(got.res.headers[`x-oss-meta-${name}`], 'latin1').toString(), value, entry.key);
+      assert.equal(decoded(got.res.headers[`x-oss-meta-${name}`]), value, entry.key);
     }
   }
 }

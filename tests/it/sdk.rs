@@ -11,6 +11,8 @@ use dragon::devserver::{Cloud, DevServer, Options};
 
 use crate::foreign;
 
+mod oss;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn boto3_works_unchanged() {
     if !foreign::enabled("boto3 against the dev server's S3 side") {
