@@ -59,6 +59,7 @@ pub const CASES: &[Case] = cases![
     reading::attributes_travel,
     reading::stated_checksums_are_true,
     writing::a_write_replaces_the_whole,
+    writing::a_streamed_body_arrives,
     writing::a_broken_body_leaves_nothing,
     writing::wrong_checksums_are_never_confirmed,
     writing::create_only_writes_have_one_winner,

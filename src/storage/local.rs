@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Fuse, StreamExt};
 
 use super::payload::ByteStream;
 use super::{
@@ -112,8 +112,12 @@ impl LocalStore {
         blocking(move || act(&root)).await
     }
 
+    /// As [`Self::on_disk`], for what writes.
+    async fn write_on_disk<T: Send + 'static>(&self, act: impl FnOnce(&Root) -> Result<T> + Send + 'static) -> Result<T> {
+        self.on_disk(move |root| act(root).map_err(no_way)).await
+    }
+
     fn told(&self, operation: &'static str, key: &Key, error: Error) -> Error {
-        // A write that finds no way is the disk's fault; "not found" is for reads alone.
         let advice = match error.kind() {
             ErrorKind::Denied => "give this user the permission, or run as one who has it",
             _ => "",
@@ -132,7 +136,7 @@ impl LocalStore {
         let id = self.options.clock.random_id();
         if let Some(chunks) = payload.chunks().map(<[Bytes]>::to_vec) {
             return self
-                .on_disk(move |root| {
+                .write_on_disk(move |root| {
                     let mut partial = write::Partial::create(root, &key, &id)?;
                     partial.write(&chunks)?;
                     partial.finish(&key, &put.attributes, put.checksums.as_ref(), put.condition.as_ref())
@@ -140,13 +144,13 @@ impl LocalStore {
                 .await;
         }
         // The source is opened first: where it fails, nothing was touched.
-        let mut body = payload.stream().await?;
+        let mut body = payload.stream().await?.fuse();
         let created = key.clone();
-        let mut partial = self.on_disk(move |root| write::Partial::create(root, &created, &id)).await?;
+        let mut partial = self.write_on_disk(move |root| write::Partial::create(root, &created, &id)).await?;
         while let Some(chunks) = batch(&mut body).await? {
             partial = blocking(move || partial.write(&chunks).map(|()| partial)).await?;
         }
-        blocking(move || partial.finish(&key, &put.attributes, put.checksums.as_ref(), put.condition.as_ref())).await
+        self.write_on_disk(move |_| partial.finish(&key, &put.attributes, put.checksums.as_ref(), put.condition.as_ref())).await
     }
 }
 
@@ -169,13 +173,21 @@ fn capabilities() -> Capabilities {
     }
 }
 
+/// A write that finds no way is this machine's trouble: "not found" would say of an object that it is absent.
+fn no_way(e: Error) -> Error {
+    match e.kind() {
+        ErrorKind::NotFound => Error::new(ErrorKind::Local, "its directory was removed while it was written").caused_by(e).advise("run the same command again"),
+        _ => e,
+    }
+}
+
 /// Runs `act` where it may block.
 async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(act).await.map_err(|e| Error::new(ErrorKind::Unexpected, "work on a blocking thread broke off").caused_by(e))?
 }
 
 /// The next chunks of a body, about a batch of them; `None` at its end.
-async fn batch(body: &mut ByteStream) -> Result<Option<Vec<Bytes>>> {
+async fn batch(body: &mut Fuse<ByteStream>) -> Result<Option<Vec<Bytes>>> {
     let (mut chunks, mut len) = (Vec::new(), 0);
     while len < BATCH_BYTES {
         let Some(chunk) = body.next().await.transpose()? else { break };
@@ -263,7 +275,7 @@ impl Storage for LocalStore {
                 return Err(Error::invalid("a key that ends in '/' is a directory here, and has no bytes"));
             }
             let (key, id) = (key.clone(), self.options.clock.random_id());
-            self.on_disk(move |root| write::make_folder(root, &key, &id, put.condition.as_ref())).await
+            self.write_on_disk(move |root| write::make_folder(root, &key, &id, put.condition.as_ref())).await
         };
         written.await.map_err(|e| self.told("put", key, e))
     }
@@ -306,7 +318,7 @@ impl Multipart for LocalStore {
             self.check_key(key)?;
             let (key, attributes) = (key.clone(), attributes.clone());
             let (id, now) = (self.options.clock.random_id(), self.options.clock.now());
-            self.on_disk(move |root| upload::create(root, &key, &attributes, &id, now)).await
+            self.write_on_disk(move |root| upload::create(root, &key, &attributes, &id, now)).await
         };
         created.await.map_err(|e| self.told("create upload", key, e))
     }
@@ -317,13 +329,13 @@ impl Multipart for LocalStore {
             if limits.is_none() {
                 return Err(Error::invalid(format!("part {number} of {} bytes is beyond the limits of an upload", payload.len())));
             }
-            let mut body = payload.stream().await?;
+            let mut body = payload.stream().await?.fuse();
             let (upload, id, len, checksums) = (upload.clone(), self.options.clock.random_id(), payload.len(), checksums.cloned());
-            let mut writer = self.on_disk(move |root| upload::PartWriter::begin(root, &upload, number, len, &id)).await?;
+            let mut writer = self.write_on_disk(move |root| upload::PartWriter::begin(root, &upload, number, len, &id)).await?;
             while let Some(chunks) = batch(&mut body).await? {
                 writer = blocking(move || writer.write(&chunks).map(|()| writer)).await?;
             }
-            blocking(move || writer.finish(checksums.as_ref())).await
+            self.write_on_disk(move |_| writer.finish(checksums.as_ref())).await
         };
         sent.await.map_err(|e| self.told("upload part", &upload.key, e))
     }
@@ -335,7 +347,7 @@ impl Multipart for LocalStore {
 
     async fn complete(&self, upload: &Upload, parts: &[Part], complete: Complete) -> Result<PutOutput> {
         let (open, parts, id) = (upload.clone(), parts.to_vec(), self.options.clock.random_id());
-        self.on_disk(move |root| upload::OpenDirectory::open(root, &open)?.complete(root, &open, &parts, &complete, &id))
+        self.write_on_disk(move |root| upload::OpenDirectory::open(root, &open)?.complete(root, &open, &parts, &complete, &id))
             .await
             .map_err(|e| self.told("complete upload", &upload.key, e))
     }

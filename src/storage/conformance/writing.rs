@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 
-use super::{Bench, ensure, refused};
+use super::{Bench, ensure, pattern, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::Crc64;
 use crate::storage::{Attributes, Condition, ETag, List, ObjectRef, Payload, Put, PutOutput};
@@ -16,6 +16,26 @@ pub async fn a_write_replaces_the_whole(bench: &Bench) -> Result<()> {
         bench.put("k", text).await?;
         ensure!(bench.read(&bench.key("k")).await? == text.as_bytes(), "the object is not {text:?}");
         ensure!(bench.store.head(&bench.object("k")).await?.size == text.len() as u64, "the size is not that of {text:?}");
+    }
+    Ok(())
+}
+
+/// A body that is too large to keep is read from its source while it is sent, in pieces of any size, and read anew by each try.
+pub async fn a_streamed_body_arrives(bench: &Bench) -> Result<()> {
+    if !bench.store.capabilities().streamed_bodies {
+        return Ok(());
+    }
+    let bytes = pattern(150_000, 4);
+    for piece in [1000, 70_000, 150_000] {
+        let source = bytes.clone();
+        let payload = Payload::from_source(150_000, move || {
+            let pieces: Vec<_> = source.chunks(piece).map(|chunk| Ok(source.slice_ref(chunk))).collect();
+            Box::pin(async move { Ok(stream::iter(pieces).boxed()) })
+        });
+        for _ in 0..2 {
+            bench.store.put(&bench.key("k"), payload.clone(), Put::default()).await?;
+            ensure!(bench.read(&bench.key("k")).await? == bytes, "a body streamed in pieces of {piece} bytes did not arrive");
+        }
     }
     Ok(())
 }

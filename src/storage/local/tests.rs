@@ -193,6 +193,27 @@ async fn a_dropped_write_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_write_never_says_not_found() {
+    let (folder, store) = store();
+    let path = folder.path().join("d");
+    let removing = Payload::from_source(1, move || {
+        let path = path.clone();
+        let body = stream::once(async move {
+            for _ in 0..100 {
+                match std::fs::remove_dir_all(&path) {
+                    Ok(()) => break,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+            Ok(Bytes::from_static(b"x"))
+        });
+        Box::pin(async move { Ok(body.boxed()) })
+    });
+    let e = store.put(&"d/f".into(), removing, Put::default()).await.expect_err("its directory is gone");
+    assert_eq!(e.kind(), ErrorKind::Local, "{e}");
+}
+
+#[tokio::test]
 async fn folders_are_directories_that_head_finds_and_listings_leave_out() {
     let (folder, store) = store();
     put(&store, "d/e/", "").await.expect("made");
