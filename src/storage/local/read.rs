@@ -25,12 +25,12 @@ const DIRECTORY_ETAG: &str = "directory";
 /// Size, times and inode: what changes when a file does. The inode change time cannot be set back by a program.
 pub(super) fn etag(stat: &Stat) -> ETag {
     let nanos = |seconds: i64, nanos: u32| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let (modified, changed) = (nanos(seconds(stat), subsecond(stat)), nanos(stat.st_ctime as i64, stat.st_ctime_nsec as u32));
+    let (modified, changed) = (nanos(seconds(stat), subsecond(stat)), nanos(stat.st_ctime, stat.st_ctime_nsec as u32));
     ETag::new(&format!("{}-{modified}-{changed}-{}", stat.st_size, stat.st_ino))
 }
 
 fn seconds(stat: &Stat) -> i64 {
-    stat.st_mtime as i64
+    stat.st_mtime
 }
 
 fn subsecond(stat: &Stat) -> u32 {
