@@ -33,6 +33,8 @@ mod subject;
 mod sync;
 pub mod task;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod verify;
 

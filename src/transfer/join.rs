@@ -49,15 +49,15 @@ pub(crate) struct Join {
     /// Where only the destination goes on, whether to go on with it.
     to_the_end: bool,
     step: Step,
-    /// Source keys, each the beginning of the next, under which nothing could be looked at.
-    unreadable: Vec<Key>,
+    /// Source keys, each the beginning of the next, under which nothing was looked at: unreadable, or a link that is not followed.
+    closed: Vec<Key>,
     progress: Arc<Progress>,
 }
 
 impl Join {
     /// Merges; with `to_the_end`, also what only the destination holds behind the source's last key.
     pub(crate) fn new(source: Cursor, destination: Cursor, to_the_end: bool, progress: Arc<Progress>) -> Self {
-        Self { source, destination, to_the_end, step: Step::Neither, unreadable: Vec::new(), progress }
+        Self { source, destination, to_the_end, step: Step::Neither, closed: Vec::new(), progress }
     }
 
     /// Waits for the first answer of both ends.
@@ -88,9 +88,9 @@ impl Join {
             && let Some(entry) = self.source.entry()
         {
             // What begins with a range's name is one run of keys, with keys outside the range among them (`d`, `d-x`, `d/y`).
-            self.unreadable.retain(|range| entry.key.starts_with(range.as_bytes()));
-            if entry.kind == Kind::Unreadable {
-                self.unreadable.push(Key::from(entry.key));
+            self.closed.retain(|range| entry.key.starts_with(range.as_bytes()));
+            if matches!(entry.kind, Kind::Unreadable | Kind::Symlink) {
+                self.closed.push(Key::from(entry.key));
             }
         }
         self.pairing()
@@ -126,8 +126,8 @@ impl Join {
                 let key = destination?.key;
                 let source = if !self.source.is_ordered() {
                     Side::Unknown(disorder("source"))
-                } else if let Some(range) = self.unreadable.iter().find(|range| covers(range, key)) {
-                    Side::Unknown(Arc::new(Error::new(ErrorKind::Local, format!("'{range}' at the source could not be looked into"))))
+                } else if let Some(range) = self.closed.iter().find(|range| covers(range, key)) {
+                    Side::Unknown(Arc::new(Error::new(ErrorKind::Local, format!("'{range}' at the source was not looked into"))))
                 } else {
                     Side::Absent
                 };
@@ -172,4 +172,77 @@ fn covers(range: &Key, key: &[u8]) -> bool {
 
 fn disorder(side: &str) -> Arc<Error> {
     Arc::new(Error::new(ErrorKind::Unexpected, format!("the {side}'s listing is out of order")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::testing::{Script, open, script};
+
+    /// Joins two scripted listings; each pairing as `key source destination` with `+` there, `-` absent, `?` unknown.
+    async fn joined(source: Script, destination: Script) -> (Vec<String>, Join) {
+        let mut join = Join::new(open(source), open(destination), true, Arc::default());
+        let mut all = Vec::new();
+        while let Some(pairing) = join.next().await {
+            let sign = |side: &Side<Entry<'_>>| match side {
+                Side::Present(_) => '+',
+                Side::Absent => '-',
+                Side::Unknown(_) => '?',
+            };
+            all.push(format!("{} {}{}", Key::from(pairing.key), sign(&pairing.source), sign(&pairing.destination)));
+        }
+        (all, join)
+    }
+
+    #[tokio::test]
+    async fn both_ends_meet_in_byte_order() {
+        let (all, join) = joined(script(&["a b", "", "d zz"]), script(&["b", "c d", "zzz"])).await;
+        assert_eq!(all, ["a +-", "b ++", "c -+", "d ++", "zz +-", "zzz -+"]);
+        assert!(join.licenses_deletes() && join.error().is_none() && !join.source_is_empty());
+        assert_eq!(join.listed(), (4, 4));
+    }
+
+    #[tokio::test]
+    async fn what_lies_behind_an_error_is_not_absent() {
+        let (all, join) = joined(script(&["a c", "!"]), script(&["a b", "c d"])).await;
+        assert_eq!(all, ["a ++", "b -+", "c ++"]);
+        assert!(!join.licenses_deletes() && join.error().is_some());
+        let (all, join) = joined(script(&["a c", "d"]), script(&["a b", "!"])).await;
+        assert_eq!(all, ["a ++", "b -+"]);
+        assert!(!join.licenses_deletes() && join.error().is_some());
+        let (all, join) = joined(script(&["!"]), script(&["a"])).await;
+        assert_eq!(all, Vec::<String>::new());
+        assert!(!join.source_is_empty(), "an error is no emptiness");
+    }
+
+    #[tokio::test]
+    async fn keys_out_of_order_are_looked_up_and_license_nothing() {
+        let (all, join) = joined(script(&["a d", "b e"]), script(&["a b c f"])).await;
+        assert_eq!(all, ["a ++", "b -+", "c -+", "d +-", "b +?", "e +-", "f ?+"]);
+        assert!(!join.licenses_deletes());
+        assert_eq!(join.unordered().collect::<Vec<_>>(), ["source"]);
+        let (all, join) = joined(script(&["a b d"]), script(&["a c", "b e"])).await;
+        assert_eq!(all, ["a ++", "b +-", "c -+", "d +?", "e -+"]);
+        assert!(!join.licenses_deletes());
+    }
+
+    #[tokio::test]
+    async fn nothing_under_an_unreadable_name_or_a_link_is_absent() {
+        let destination = ["c", "d", "d-x", "d/a", "d/b/c", "dd", "l", "l/x", "lx", "u/v"].join(" ");
+        let (all, _) = joined(script(&["d? d-x l@ u/?"]), script(&[&destination])).await;
+        assert_eq!(all, ["c -+", "d ++", "d-x ++", "d/a -?", "d/b/c -?", "dd -+", "l ++", "l/x -?", "lx -+", "u/ +-", "u/v -?"].map(|s| s.replace("-?", "?+")));
+    }
+
+    #[tokio::test]
+    async fn a_listing_of_another_prefix_is_an_error() {
+        let mut location = Script::location(script(&["a/x b/y"]));
+        location.prefix = "a/".into();
+        let mut cursor = crate::transfer::testing::open_at(&location);
+        let counter = std::sync::atomic::AtomicU64::new(0);
+        cursor.arrive(&counter).await;
+        assert_eq!(cursor.entry().map(|entry| entry.key), Some(&b"x"[..]));
+        cursor.advance();
+        cursor.arrive(&counter).await;
+        assert!(cursor.entry().is_none() && matches!(cursor.end(), Some(End::Failed(_))));
+    }
 }

@@ -46,7 +46,7 @@ use crate::storage::{Attributes, ETag, Entry, Kind, ObjectInfo};
 /// S3 stamps a multipart object with the time of its initiation, and an upload may take this long.
 const MULTIPART_LAG: SignedDuration = SignedDuration::from_hours(24);
 /// Two local times closer than this are one time: file systems and metadata keep different fractions.
-const MTIME_TOLERANCE: SignedDuration = SignedDuration::from_millis(1);
+const MTIME_TOLERANCE: SignedDuration = SignedDuration::from_micros(1);
 
 /// What to do about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -525,6 +525,68 @@ async fn a_verify_whose_listing_fails_is_no_success() {
     assert_eq!(verdicts(&world, false, Options::default()).await.0.exit_code(), report::EXIT_STOPPED);
 }
 
+#[cfg(feature = "local")]
+fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Location) {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (name, body) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, body).expect("written");
+    }
+    let store = crate::storage::local::LocalStore::open(dir.path(), crate::storage::local::LocalOptions::default()).expect("a tree");
+    (dir, Location::new(Arc::new(store), ""))
+}
+
+/// Time is real here: files have the times of the machine.
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn a_tree_goes_to_a_store_and_back_and_stays_what_it_is() {
+    let (from, source) = tree(&[("a", "1"), ("d/e f", "22"), ("d/g", "333")]);
+    let (to, target) = tree(&[("old", "x"), ("d/g", "xxxx")]);
+    let middle = Location::new(Arc::new(MemoryStore::new("middle")), "mirror/");
+    let sync = |source: &Location, destination: &Location| {
+        let job = Job { options: deleting(), ..Job::new(source.clone(), destination.clone()) };
+        run(job, Context::default())
+    };
+    let report = sync(&source, &middle).await.expect("a run");
+    assert_eq!((report.copied, report.failed), (3, 0));
+    assert_eq!(sync(&source, &middle).await.expect("a run").skipped, 3, "known by their stamps");
+    put(&*middle.storage, "mirror/empty/", "").await;
+    let report = sync(&middle, &target).await.expect("a run");
+    assert_eq!((report.copied, report.deleted, report.failed), (4, 1, 0));
+    let report = sync(&middle, &target).await.expect("a run");
+    assert_eq!((report.copied, report.skipped, report.deleted), (0, 4, 0), "known by their times, and the marker by its directory");
+    for (name, body) in [("a", "1"), ("d/e f", "22"), ("d/g", "333")] {
+        assert_eq!(std::fs::read_to_string(to.path().join(name)).expect("read"), body);
+        let time = |dir: &tempfile::TempDir| std::fs::metadata(dir.path().join(name)).and_then(|m| m.modified()).expect("a time");
+        assert_eq!(time(&from), time(&to));
+    }
+    let report = sync(&source, &middle).await.expect("a run");
+    assert_eq!((report.deleted, report.skipped), (0, 3), "a tree's listing does not license deleting a marker");
+    std::fs::write(from.path().join("a"), "9").expect("written");
+    assert_eq!(sync(&source, &middle).await.expect("a run").copied, 1);
+    for (a, b) in [(&source, &middle), (&middle, &target)] {
+        let job = Job { options: Options { report_unchanged: true, ..Options::default() }, ..Job::new(a.clone(), b.clone()) };
+        let report = verify(job, false, Context::default()).await.expect("a verify");
+        let expected = if Arc::ptr_eq(&a.storage, &source.storage) { (3, 0) } else { (2, 1) };
+        assert_eq!((report.verified, report.differences), expected, "{a} {b}");
+    }
+}
+
+#[cfg(feature = "local")]
+#[tokio::test]
+async fn checksums_decide_where_a_file_was_only_touched() {
+    let (from, source) = tree(&[("a", "1"), ("b", "2")]);
+    let middle = Location::new(Arc::new(MemoryStore::new("middle")), "");
+    let sync = |compare| run(Job { options: Options { compare, ..Options::default() }, ..Job::new(source.clone(), middle.clone()) }, Context::default());
+    assert_eq!(sync(Compare::Default).await.expect("a run").copied, 2);
+    for name in ["a", "b"] {
+        std::fs::write(from.path().join(name), if name == "a" { "1" } else { "3" }).expect("written");
+    }
+    let report = sync(Compare::Checksum).await.expect("a run");
+    assert_eq!((report.copied, report.skipped), (1, 1));
+}
+
 /// One thing that happens between two runs.
 #[derive(Debug, Clone)]
 enum Op {
