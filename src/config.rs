@@ -124,6 +124,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Says so where the file holds secrets and others can read it.
+    pub fn exposed(&self) -> Option<String> {
+        use std::os::unix::fs::PermissionsExt;
+        let file = self.file.as_ref()?;
+        let open = std::fs::metadata(file).is_ok_and(|m| m.permissions().mode() & 0o044 != 0);
+        (open && self.show().contains(secret::REDACTED)).then(|| format!("{} holds secrets and others can read it; chmod 600 it", file.display()))
+    }
+
     /// What does not resolve in this environment: an error once it is used, and what `config check` tells beforehand.
     pub fn missing(&self) -> impl Iterator<Item = &Error> {
         self.stores.values().flat_map(|store| &store.missing)

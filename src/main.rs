@@ -1,3 +1,5 @@
 //! The `dragon` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    dragon::cli::main()
+}

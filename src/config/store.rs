@@ -92,6 +92,17 @@ impl StoreConfig {
         Some(Self { name: name.into(), kind, missing: section.finish() })
     }
 
+    /// Its type and where it is, for people.
+    pub fn place(&self) -> (&'static str, String) {
+        let cloud = |endpoints: &[String], region: &Option<String>| endpoints.first().or(region.as_ref()).cloned().unwrap_or_default();
+        match &self.kind {
+            StoreKind::S3(options) => ("s3", cloud(&options.endpoints, &options.region)),
+            StoreKind::Oss(options) => ("oss", cloud(&options.endpoints, &options.region)),
+            StoreKind::File { root } => ("file", root.display().to_string()),
+            StoreKind::ObjectStore { scheme, .. } => ("object_store", format!("{scheme}://")),
+        }
+    }
+
     /// The service behind the name: equal for two stores in which one bucket name is one bucket.
     pub(super) fn service(&self) -> String {
         let at = |endpoints: &[String], domain: &str, public: String| match endpoints.first() {

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::storage::local::{LocalOptions, LocalStore};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
 use crate::storage::oss::OssAccount;
@@ -26,6 +27,15 @@ const FOREIGN_SCHEMES: [&str; 8] = ["gs", "az", "azure", "abfs", "abfss", "adl",
 /// Whether a scheme is one that the object_store crate opens.
 pub(super) fn is_foreign_scheme(scheme: &str) -> bool {
     FOREIGN_SCHEMES.contains(&scheme)
+}
+
+/// What a place is opened for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opening {
+    /// Make a local directory that is not there: for a destination that is written.
+    pub make: bool,
+    /// Read what a local tree's symbolic links lead to.
+    pub follow_symlinks: bool,
 }
 
 /// The stores of a configuration, each opened at first use.
@@ -79,16 +89,16 @@ impl Stores {
     }
 
     /// Opens the place that holds what is under an address: `s3://b/a` is the prefix `a/`, a path a directory.
-    pub async fn tree(&self, address: &Address) -> Result<Location> {
+    pub async fn tree(&self, address: &Address, opening: Opening) -> Result<Location> {
         match address.tree() {
-            Address::Path(path) => Ok(Location::new(self.local(&path)?, Key::EMPTY)),
-            Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(&store, &bucket).await?, key)),
+            Address::Path(path) => Ok(Location::new(self.local(&path, opening)?, Key::EMPTY)),
+            Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(&store, &bucket, opening).await?, key)),
             Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
         }
     }
 
     /// Opens the place of exactly one object: the location's prefix is its key.
-    pub async fn object(&self, address: &Address) -> Result<Location> {
+    pub async fn object(&self, address: &Address, opening: Opening) -> Result<Location> {
         match address {
             Address::Path(path) => {
                 let name = address.base_name();
@@ -96,20 +106,20 @@ impl Stores {
                     return Err(Error::invalid(format!("'{address}' is a directory, not a file")));
                 }
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Ok(Location::new(self.local(parent)?, name))
+                Ok(Location::new(self.local(parent, opening)?, name))
             }
             Address::Store { store, bucket, key } => {
                 if key.is_empty() {
                     return Err(Error::invalid(format!("{address} is a bucket, not an object")).advise("add a key, or -r for all of it"));
                 }
-                Ok(Location::new(self.bucket(store, bucket).await?, key.clone()))
+                Ok(Location::new(self.bucket(store, bucket, opening).await?, key.clone()))
             }
             Address::Stdio => Err(Error::invalid("- is a stream, not an object")),
         }
     }
 
     /// Opens a bucket.
-    pub async fn bucket(&self, store: &str, bucket: &str) -> Result<Arc<dyn Storage>> {
+    pub async fn bucket(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
         if bucket.is_empty() {
             return Err(Error::invalid(format!("{store}:// names no bucket")).advise(format!("write {store}://BUCKET")));
         }
@@ -117,7 +127,7 @@ impl Stores {
             match &config.kind {
                 StoreKind::File { root } => {
                     self.configured(store)?;
-                    return self.local(&directory_of(root, bucket)?);
+                    return self.local(&directory_of(root, bucket)?, opening);
                 }
                 StoreKind::ObjectStore { scheme, options } => {
                     self.configured(store)?;
@@ -131,9 +141,18 @@ impl Stores {
         self.account(store).await?.bucket(bucket)
     }
 
-    fn local(&self, root: &Path) -> Result<Arc<dyn Storage>> {
-        let _ = root;
-        Err(Error::unsupported("TEMP"))
+    /// Opens a directory that need not be there yet, and makes nothing: as a prefix in the nearest one that is.
+    pub fn planned_tree(&self, path: &Path) -> Result<Location> {
+        let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
+        let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+        let prefix = if rest.as_os_str().is_empty() { Key::EMPTY } else { Key::from(rest.as_os_str().as_bytes()).join(b"/") };
+        Ok(Location::new(self.local(there, Opening::default())?, prefix))
+    }
+
+    fn local(&self, root: &Path, opening: Opening) -> Result<Arc<dyn Storage>> {
+        let Opening { make, follow_symlinks } = opening;
+        let options = LocalOptions { create_root: make, follow_symlinks, clock: self.clock.clone(), ..LocalOptions::default() };
+        Ok(Arc::new(LocalStore::open(root, options)?))
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Selection {
     /// Take only what was modified until: 7d (ago), 2026-01-31 or 2026-01-31T12:00:00Z
     #[arg(long, visible_alias = "min-age", value_name = "AGE", value_parser = units::parse_age)]
     pub older_than: Option<Age>,
+    /// Read what symbolic links of a local SRC lead to; else they are left out with a warning
+    #[arg(long)]
+    pub follow_symlinks: bool,
 }
 
 impl Selection {
@@ -54,6 +57,7 @@ impl Selection {
             max_size: section.size("max_size"),
             newer_than: age(section, "newer_than"),
             older_than: age(section, "older_than"),
+            follow_symlinks: section.flag("follow_symlinks"),
         }
     }
 

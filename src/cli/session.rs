@@ -1,0 +1,26 @@
+//! What every command works with.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, Environment, Stores};
+
+use super::output::Output;
+
+/// One run of the program.
+pub(super) struct Session {
+    /// What was configured.
+    pub(super) config: Arc<Config>,
+    /// The stores.
+    pub(super) stores: Stores,
+    /// Time and ids.
+    pub(super) clock: Clock,
+    /// Where results go.
+    pub(super) output: Output,
+    /// The process's environment.
+    pub(super) environment: Environment,
+    /// Cancelled by a signal.
+    pub(super) cancel: CancellationToken,
+}

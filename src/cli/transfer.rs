@@ -1,0 +1,130 @@
+//! What `cp`, `sync` and `verify` share: their flags, and running the engine with its events told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use tokio::sync::mpsc;
+
+use crate::config::stores::Opening;
+use crate::config::transfer::{Copying, Resources, Selection};
+use crate::config::units;
+use crate::error::Result;
+use crate::storage::location::{Address, Location};
+use crate::transfer::{Context, Job, Options, Progress, Report};
+
+use super::exit::Outcome;
+use super::progress::Watch;
+use super::report::{Reporter, Told};
+use super::session::Session;
+
+/// Flags of every transfer that have no key in dragon.toml.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Running {
+    /// Write the keys that failed to this file, fit for --files-from
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub(super) failed_to: Option<PathBuf>,
+    /// Where no terminal is, print a status line so often; 0 for none. SIGUSR1 prints one now
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "1m", help_heading = "Output")]
+    pub(super) stats: Duration,
+    /// Keep temporary state here [default: [state] dir, or the system's temporary directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Resources")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// The flags that say what is copied and how.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Flags {
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun")]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) running: Running,
+    #[command(flatten)]
+    pub(super) selection: Selection,
+    #[command(flatten)]
+    pub(super) copying: Copying,
+    #[command(flatten)]
+    pub(super) resources: Resources,
+}
+
+impl Flags {
+    /// The engine's options.
+    pub(super) fn options(&self, session: &Session) -> Result<Options> {
+        let mut options = Options { dry_run: self.dry_run, report_unchanged: session.output.verbose, ..Options::default() };
+        self.selection.apply(&mut options, session.clock.now())?;
+        self.copying.apply(&mut options);
+        self.resources.apply(&mut options, &session.config.engine);
+        Ok(options)
+    }
+}
+
+impl Flags {
+    /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
+    pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address) -> Result<(Location, Location)> {
+        let from = session.stores.tree(source, Opening { follow_symlinks: self.selection.follow_symlinks, make: false }).await?;
+        let to = match (self.dry_run, destination) {
+            (true, Address::Path(path)) => session.stores.planned_tree(path)?,
+            _ => session.stores.tree(destination, Opening { make: !self.dry_run, follow_symlinks: false }).await?,
+        };
+        Ok((from, to))
+    }
+}
+
+/// What to run.
+pub(super) enum Run {
+    /// Make one place hold what the other holds.
+    Sync,
+    /// Copy one object.
+    One,
+    /// Compare.
+    Verify {
+        /// Read the bytes of both.
+        deep: bool,
+    },
+}
+
+/// Runs the engine, shows its progress, tells its events and its end.
+pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&Address, Location), to: (&Address, Location), options: Options) -> Outcome {
+    let told = match run {
+        Run::Verify { .. } => Told::Verified,
+        _ if options.dry_run => Told::Planned { filter: options.filter.to_string(), deletes: options.delete },
+        _ => Told::Done,
+    };
+    let mut reporter = Reporter::new(session, from.0, to.0, told, running.failed_to.as_deref())?;
+    let progress = Arc::new(Progress::default());
+    let (sender, mut events) = mpsc::channel(1024);
+    let context = Context {
+        clock: session.clock.clone(),
+        cancel: session.cancel.clone(),
+        events: Some(sender),
+        progress: progress.clone(),
+        spill_dir: running.state_dir.clone().or_else(|| session.config.state.dir.clone()),
+        ..Context::default()
+    };
+    let job = Job { source: from.1, destination: to.1, options };
+    let watch = Watch::start(&session.output, progress, running.stats, session.clock.clone())?;
+    let engine = async {
+        // The engine's sender goes with its context, so that the events end with it.
+        let result: Result<Report> = match run {
+            Run::Sync => crate::transfer::run(job, context).await,
+            Run::One => crate::transfer::copy_one(job, context).await,
+            Run::Verify { deep } => crate::transfer::verify(job, deep, context).await,
+        };
+        result
+    };
+    let telling = async {
+        while let Some(event) = events.recv().await {
+            reporter.tell(&event)?;
+            if events.is_empty() {
+                reporter.flush()?;
+            }
+        }
+        Ok(())
+    };
+    let (report, told): (_, Result<()>) = futures::join!(Box::pin(engine), telling);
+    watch.stop().await;
+    told?;
+    reporter.conclude(&report?)
+}
