@@ -14,9 +14,9 @@ mod cache;
 mod chain;
 mod environment;
 mod files;
-mod http;
 mod instance;
 mod process;
+mod road;
 mod sts;
 #[cfg(test)]
 mod tests;

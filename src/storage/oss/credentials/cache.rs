@@ -1,7 +1,6 @@
 //! Keeps temporary credentials, and renews them early, one caller at a time.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -10,8 +9,6 @@ use super::{Credentials, CredentialsProvider, Source};
 use crate::clock::Clock;
 use crate::error::Result;
 
-/// Longest time that one request for credentials may take.
-pub(super) const FETCH_MAX: Duration = Duration::from_secs(20);
 /// Renewed at least this long before they run out.
 const LEAD_MIN: SignedDuration = SignedDuration::from_mins(5);
 /// After a failed renewal the old ones serve this long before the next attempt, while they last.
@@ -129,6 +126,7 @@ mod tests {
     use crate::error::{Error, ErrorKind};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     #[derive(Debug)]
     struct Counting {

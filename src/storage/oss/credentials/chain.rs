@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::cache::{Cached, FETCH_MAX, Fixed};
+use super::cache::{Cached, Fixed};
 use super::environment::Environment;
 use super::files::{self, Profile};
 use super::instance::{self, EcsRole, FirstOf, FromUri};
 use super::process::Process;
+use super::road::{REQUEST_MAX, Road};
 use super::sts::{AssumeRole, AssumeRoleWithOidc, Role};
-use super::{Credentials, CredentialsProvider, Options, Source, http, refuse};
+use super::{Credentials, CredentialsProvider, Options, Source, refuse};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::storage::transport;
@@ -152,11 +153,11 @@ impl Chain<'_> {
     fn ecs(&self, role: Option<String>) -> Result<EcsRole> {
         let endpoint = self.options.metadata_endpoint.as_deref().unwrap_or(instance::METADATA).trim_end_matches('/').to_owned();
         let allow_v1 = !self.environment.is_true("ALIBABA_CLOUD_IMDSV1_DISABLED");
-        Ok(EcsRole { endpoint, role, allow_v1, client: http::direct(instance::TIMEOUT)? })
+        Ok(EcsRole { endpoint, role, allow_v1, road: Road::direct(instance::WHOM, self.transport, instance::TIMEOUT)? })
     }
 
     fn uri(&self, uri: String) -> Result<FromUri> {
-        Ok(FromUri { uri, client: http::direct(FETCH_MAX)? })
+        Ok(FromUri { uri, road: Road::direct("the address in ALIBABA_CLOUD_CREDENTIALS_URI", self.transport, REQUEST_MAX)? })
     }
 
     fn role(&self, arn: String, session_name: Option<String>, external_id: Option<String>) -> Result<Role> {
@@ -167,7 +168,7 @@ impl Chain<'_> {
         });
         let session_name = session_name.or_else(|| var("ALIBABA_CLOUD_ROLE_SESSION_NAME")).unwrap_or_else(|| "dragon".to_owned());
         let external_id = external_id.or_else(|| var("ALIBABA_CLOUD_EXTERNAL_ID"));
-        Ok(Role { arn, session_name, external_id, endpoint, client: http::proxied(self.transport, FETCH_MAX)? })
+        Ok(Role { arn, session_name, external_id, endpoint, road: Road::proxied("STS", self.transport)? })
     }
 }
 

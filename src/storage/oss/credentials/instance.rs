@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Method;
 
-use super::{Credentials, Source, from_json, http, refuse};
+use super::road::Road;
+use super::{Credentials, Source, from_json, refuse};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The metadata service is on the same host: a second is long.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const METADATA: &str = "http://100.100.100.200";
-const WHOM: &str = "the ECS metadata service";
+pub(super) const WHOM: &str = "the ECS metadata service";
 
 /// The RAM role of an ECS instance.
 #[derive(Debug)]
@@ -21,14 +23,14 @@ pub(super) struct EcsRole {
     pub(super) role: Option<String>,
     /// Whether the older protocol, without a token, may be used.
     pub(super) allow_v1: bool,
-    pub(super) client: reqwest::Client,
+    pub(super) road: Road,
 }
 
 impl EcsRole {
     /// A session token of the newer protocol; `None` where this instance speaks only the older one.
     async fn token(&self) -> Result<Option<String>> {
-        let request = self.client.put(format!("{}/latest/api/token", self.endpoint)).header("x-aliyun-ecs-metadata-token-ttl-seconds", "21600");
-        match http::text(request, WHOM).await {
+        let url = format!("{}/latest/api/token", self.endpoint);
+        match self.road.text(Method::PUT, &url, &[("x-aliyun-ecs-metadata-token-ttl-seconds", "21600")], String::new()).await {
             Ok((200, token)) if !token.trim().is_empty() => Ok(Some(token.trim().to_owned())),
             Ok(_) if self.allow_v1 => Ok(None),
             Ok((status, _)) => Err(refuse(format!("{WHOM} gave no session token (HTTP {status}), and the older protocol is disabled"))),
@@ -36,19 +38,15 @@ impl EcsRole {
         }
     }
 
-    fn get(&self, path: &str, token: Option<&str>) -> reqwest::RequestBuilder {
-        let request = self.client.get(format!("{}/latest/meta-data/ram/security-credentials/{path}", self.endpoint));
-        match token {
-            Some(token) => request.header("x-aliyun-ecs-metadata-token", token),
-            None => request,
-        }
+    fn url(&self, path: &str) -> String {
+        format!("{}/latest/meta-data/ram/security-credentials/{path}", self.endpoint)
     }
 
-    async fn role(&self, token: Option<&str>) -> Result<String> {
+    async fn role(&self, session: &[(&'static str, &str)]) -> Result<String> {
         if let Some(role) = &self.role {
             return Ok(role.clone());
         }
-        let (status, body) = http::text(self.get("", token), WHOM).await?;
+        let (status, body) = self.road.text(Method::GET, &self.url(""), session, String::new()).await?;
         let role = body.lines().next().unwrap_or_default().trim();
         if status != 200 || role.is_empty() || role.contains(['/', '<', ' ']) {
             return Err(refuse(format!("{WHOM} knows no RAM role of this instance (HTTP {status})")).advise("attach a RAM role to the instance"));
@@ -61,8 +59,9 @@ impl EcsRole {
 impl Source for EcsRole {
     async fn fetch(&self) -> Result<Credentials> {
         let token = self.token().await?;
-        let role = self.role(token.as_deref()).await?;
-        let answer = http::json(self.get(&role, token.as_deref()), WHOM).await?;
+        let session: Vec<_> = token.iter().map(|t| ("x-aliyun-ecs-metadata-token", t.as_str())).collect();
+        let role = self.role(&session).await?;
+        let answer = self.road.json(Method::GET, &self.url(&role), &session, String::new()).await?;
         match answer["Code"].as_str() {
             Some("Success") => from_json(&answer, WHOM),
             other => Err(refuse(format!("{WHOM} gave no credentials for the role '{role}': {}", other.unwrap_or("no code")))),
@@ -74,14 +73,13 @@ impl Source for EcsRole {
 #[derive(Debug)]
 pub(super) struct FromUri {
     pub(super) uri: String,
-    pub(super) client: reqwest::Client,
+    pub(super) road: Road,
 }
 
 #[async_trait]
 impl Source for FromUri {
     async fn fetch(&self) -> Result<Credentials> {
-        let whom = "the address in ALIBABA_CLOUD_CREDENTIALS_URI";
-        from_json(&http::json(self.client.get(&self.uri), whom).await?, whom)
+        from_json(&self.road.json(Method::GET, &self.uri, &[], String::new()).await?, self.road.whom())
     }
 }
 

@@ -1,12 +1,15 @@
 //! Credentials that a command prints.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::cache::FETCH_MAX;
 use super::{Credentials, Source, from_json, refuse};
 use crate::error::Result;
+
+/// Longest time that the command may run: a person may have to touch a key.
+const RUN_MAX: Duration = Duration::from_secs(60);
 
 /// A command line for `sh -c`.
 pub(super) struct Process(pub(super) String);
@@ -24,9 +27,9 @@ impl Source for Process {
         let whom = "the credential process";
         let mut command = tokio::process::Command::new("sh");
         command.arg("-c").arg(&self.0).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-        let output = tokio::time::timeout(FETCH_MAX, command.output())
+        let output = tokio::time::timeout(RUN_MAX, command.output())
             .await
-            .map_err(|_| refuse(format!("{whom} did not end within {FETCH_MAX:?}")))?
+            .map_err(|_| refuse(format!("{whom} did not end within {RUN_MAX:?}")))?
             .map_err(|e| refuse(format!("{whom} cannot be started")).caused_by(e))?;
         if !output.status.success() {
             return Err(refuse(format!("{whom} failed: {}", output.status)));

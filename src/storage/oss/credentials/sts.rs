@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-use super::{Credentials, CredentialsProvider, Source, from_json, http, refuse};
+use super::road::Road;
+use super::{Credentials, CredentialsProvider, Source, from_json, refuse};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::storage::transport::target::encode_query;
@@ -26,7 +27,7 @@ pub(super) struct Role {
     pub(super) external_id: Option<String>,
     /// URL of the service, without a path.
     pub(super) endpoint: String,
-    pub(super) client: reqwest::Client,
+    pub(super) road: Road,
 }
 
 impl Role {
@@ -38,9 +39,10 @@ impl Role {
 
     async fn ask(&self, query: &[(&'static str, String)], form: &[(&'static str, String)]) -> Result<Credentials> {
         let url = format!("{}/?{}", self.endpoint.trim_end_matches('/'), encode(query));
-        let request = self.client.post(url).header("content-type", "application/x-www-form-urlencoded").body(encode(form));
-        let answer = http::json(request, "STS").await.map_err(|e| e.advise(format!("check that the role {} exists and trusts this caller", self.arn)))?;
-        from_json(&answer["Credentials"], "STS")
+        let form_type = [("content-type", "application/x-www-form-urlencoded")];
+        let answer = self.road.json(http::Method::POST, &url, &form_type, encode(form)).await;
+        let answer = answer.map_err(|e| e.advise(format!("check that the role {} exists and trusts this caller", self.arn)))?;
+        from_json(&answer["Credentials"], self.road.whom())
     }
 }
 
