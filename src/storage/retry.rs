@@ -36,6 +36,9 @@ use budget::Budget;
 const DELETE_CHUNK: usize = 1000;
 /// Such groups in flight.
 const DELETE_CHUNKS_IN_FLIGHT: usize = 4;
+/// What one attempt counts at most towards `elapsed_max`: a large part on a slow line takes minutes, and breaking off at its end is no
+/// sign of an outage.
+const ATTEMPT_COUNTED_MAX: Duration = Duration::from_secs(30);
 /// The longest wait that a service can impose.
 const IMPOSED_WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -50,7 +53,7 @@ pub struct Options {
     pub throttle_delay: Duration,
     /// Longest wait between two attempts.
     pub delay_max: Duration,
-    /// Longest time at one request, all attempts together.
+    /// Longest time at one request, all attempts and waits together; an attempt counts for 30 s at most.
     pub elapsed_max: Duration,
     /// As `elapsed_max`, as long as the store has never answered: a mistyped endpoint must not hang.
     pub first_contact_max: Duration,
@@ -98,7 +101,7 @@ impl Retry {
     }
 
     fn patience(&self) -> Patience<'_> {
-        Patience { shared: &self.0, began: self.0.clock.instant(), failures: 0 }
+        Patience { shared: &self.0, attempt_began: self.0.clock.instant(), spent: Duration::ZERO, failures: 0 }
     }
 
     /// Runs `attempt` until it works, cannot work, or patience ends. It is told how many attempts failed before it.
@@ -126,7 +129,9 @@ impl Shared {
 /// How long one request has been tried.
 struct Patience<'a> {
     shared: &'a Shared,
-    began: tokio::time::Instant,
+    attempt_began: tokio::time::Instant,
+    /// Time that counts towards `elapsed_max`.
+    spent: Duration,
     failures: u32,
 }
 
@@ -146,7 +151,8 @@ impl Patience<'_> {
         }
         let wait = delay(options, verdict, self.failures, clock.random_fraction());
         let elapsed_max = if answered.load(Ordering::Relaxed) { options.elapsed_max } else { options.first_contact_max };
-        if self.began.elapsed() + wait > elapsed_max || !budget.spend() {
+        self.spent += self.attempt_began.elapsed().min(ATTEMPT_COUNTED_MAX) + wait;
+        if self.spent > elapsed_max || !budget.spend() {
             return Err(error);
         }
         self.failures += 1;
@@ -154,6 +160,7 @@ impl Patience<'_> {
         metrics.retry_wait.add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(%operation, %error, ?wait, failures = self.failures, "trying again");
         clock.sleep(wait).await;
+        self.attempt_began = clock.instant();
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Patience, Retry};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::layer::{self, Operation};
 use crate::storage::payload::ByteStream;
 use crate::storage::{ETag, Get, Key, List, ObjectRef, OpenUpload, Page};
@@ -42,11 +42,16 @@ impl Body {
         let mut patience = store.patience();
         loop {
             let error = match self.attempt().await {
+                Ok(Some(chunk)) if chunk.len() as u64 > self.left.end - self.left.start => {
+                    return Err(Error::integrity("the body is longer than promised").during(Operation::Get.name()).on_key(&self.object.key));
+                }
                 Ok(Some(chunk)) => {
                     self.left.start += chunk.len() as u64;
                     return Ok(Some(chunk));
                 }
-                Ok(None) => return Ok(None),
+                Ok(None) if self.left.is_empty() => return Ok(None),
+                // No backend may just stop short; one that does all the same must not make a short object look whole.
+                Ok(None) => Error::new(ErrorKind::Unavailable, "the body ended early").during(Operation::Get.name()).on_key(&self.object.key),
                 Err(error) => error,
             };
             // What broke after the last byte took nothing away.

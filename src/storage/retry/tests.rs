@@ -85,6 +85,24 @@ async fn a_body_goes_on_where_it_broke() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_just_stops_goes_on_too() {
+    let stage = stage([Fault::on(Operation::Get, Effect::Truncate { at: 3, error: None }).nth(1)]);
+    stage.store.put(&"a".into(), "all bytes".into(), Put::default()).await.expect("written");
+    assert_eq!(read(&stage.store, "a").await.expect("whole"), b"all bytes");
+    assert_eq!(stage.metrics.resumed_bodies.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_took_long_is_made_again() {
+    let slow = |effect| Fault::on(Operation::Put, effect).key("a").nth(1);
+    let broken = Error::new(ErrorKind::Unavailable, "reset");
+    let stage = stage([slow(Effect::Delay(Duration::from_secs(3600))), slow(Effect::Fail(broken))]);
+    stage.store.put(&"first".into(), "contact".into(), Put::default()).await.expect("written");
+    stage.store.put(&"a".into(), "a large part".into(), Put::default()).await.expect("the second attempt works");
+    assert_eq!(stage.metrics.retries.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_of_an_object_that_changed_meanwhile_is_not_mixed() {
     let broken = Error::new(ErrorKind::Unavailable, "reset");
     let stage = stage([
@@ -148,7 +166,7 @@ fn waits_grow_are_jittered_and_bounded() {
     assert_eq!(delay(&options, Verdict::Slow { after: Some(Duration::from_secs(3600)) }, 0, 0.0), IMPOSED_WAIT_MAX);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_layer_keeps_the_contract() {
     conformance::suite(Arc::new(stage([]).store), &Key::EMPTY).await.expect("the contract holds");
 }
