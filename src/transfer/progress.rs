@@ -15,11 +15,11 @@ pub struct Progress {
     pub destination_listed: AtomicU64,
     /// Both listings have ended: the planned figures are final but for what a HEAD still decides.
     pub listing_done: AtomicBool,
-    /// Objects that are to be copied, so far.
+    /// Objects that are to be copied (`verify`: looked at beyond their listing), so far.
     pub planned_objects: AtomicU64,
     /// Their bytes.
     pub planned_bytes: AtomicU64,
-    /// Objects copied and proved.
+    /// Objects copied and proved (`verify`: looked at).
     pub copied_objects: AtomicU64,
     /// Their bytes.
     pub copied_bytes: AtomicU64,

@@ -7,6 +7,7 @@ use md5::Digest;
 
 use super::join::{Pairing, Side};
 use super::plan::{Evidence, Look};
+use super::progress::Moving;
 use super::stamp;
 use super::task::Listed;
 use crate::error::{Error, ErrorKind, Result};
@@ -123,10 +124,10 @@ impl Subject {
         self.read = true;
         let (Some(here), Some(there)) = (&mut self.here, &mut self.there) else { return Ok(()) };
         if ends.source_is_local() {
-            here.checksums = digest(&*ends.source.storage, source, &here.etag, only_md5(there)).await?;
+            here.checksums = digest(&*ends.source.storage, source, &here.etag, only_md5(there), None).await?;
         }
         if ends.destination_is_local() {
-            there.checksums = digest(&*ends.destination.storage, destination, &there.etag, only_md5(here)).await?;
+            there.checksums = digest(&*ends.destination.storage, destination, &there.etag, only_md5(here), None).await?;
         }
         Ok(())
     }
@@ -153,7 +154,8 @@ pub(crate) async fn head(storage: &dyn Storage, key: &Key) -> Result<Option<Obje
 
 /// Reads an object, pinned to its ETag where one is given, and computes both CRC-64s, and MD5 where that is asked for.
 /// Bytes that are not what the store itself states are an [`ErrorKind::Integrity`] error.
-pub(crate) async fn digest(storage: &dyn Storage, key: &Key, etag: &ETag, with_md5: bool) -> Result<Checksums> {
+/// Bytes are counted as they come, where a place to count them is given.
+pub(crate) async fn digest(storage: &dyn Storage, key: &Key, etag: &ETag, with_md5: bool, moving: Option<&Moving>) -> Result<Checksums> {
     let read = async {
         let if_match = Some(etag.clone()).filter(|etag| !etag.is_empty());
         let opened = storage.get(&ObjectRef::from(key), Get { range: None, if_match }).await?;
@@ -163,6 +165,9 @@ pub(crate) async fn digest(storage: &dyn Storage, key: &Key, etag: &ETag, with_m
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
             crc.update(&chunk);
+            if let Some(moving) = moving {
+                moving.add(chunk.len() as u64);
+            }
             if let Some(md5) = &mut md5 {
                 md5.update(&chunk);
             }

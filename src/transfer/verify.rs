@@ -13,6 +13,7 @@
 //! | there | there | same, differs or unproved |
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::future::{BoxFuture, FutureExt};
 
@@ -21,6 +22,7 @@ use super::event::{Event, Notice, Verdict, VerdictEvent};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
 use super::plan::{Evidence, Look};
+use super::progress::Moving;
 use super::report::Report;
 use super::schedule::{Stage, Step};
 use super::stamp::{self, Stamp};
@@ -144,7 +146,7 @@ impl Shared {
         loop {
             match judge(&self.rules(), &subject.pairing(), &subject.evidence()) {
                 Judgement::Look(look) => subject.look(&self.ends, look).await?,
-                Judgement::Read => return self.read(&subject.key).await,
+                Judgement::Read => return self.read(&subject.key, size_of(&subject.pairing())).await,
                 Judgement::Verdict(verdict, proof) => {
                     let crc64xz = subject.evidence().source.and_then(|info| stamp::known_checksums(info).crc64xz);
                     return Ok(Judged { verdict: Some(verdict), proof, crc64xz });
@@ -155,9 +157,10 @@ impl Shared {
         }
     }
 
-    /// Reads both ends at once and compares their CRC-64s.
-    async fn read(&self, key: &Key) -> Result<Judged> {
-        let (here, there) = tokio::join!(digest(&self.ends.source, key), digest(&self.ends.destination, key));
+    /// Reads both ends at once and compares their CRC-64s. Bytes are counted once, as the source gives them.
+    async fn read(&self, key: &Key, size: u64) -> Result<Judged> {
+        let moving = self.context.progress.enter(key.clone(), size);
+        let (here, there) = tokio::join!(digest(&self.ends.source, key, Some(&moving)), digest(&self.ends.destination, key, None));
         let (here, there) = (here?, there?);
         let (verdict, proof) = match here.agreement(&there) {
             Agreement::Equal(algorithm) => (Verdict::Same, algorithm.into()),
@@ -168,8 +171,16 @@ impl Shared {
     }
 }
 
-async fn digest(location: &Location, key: &Key) -> Result<Checksums> {
-    subject::digest(&*location.storage, &location.key(key.as_bytes()), &ETag::default(), false).await
+async fn digest(location: &Location, key: &Key, moving: Option<&Moving>) -> Result<Checksums> {
+    subject::digest(&*location.storage, &location.key(key.as_bytes()), &ETag::default(), false, moving).await
+}
+
+/// The size at the source, or at the destination where the source has none.
+fn size_of(pairing: &Pairing<'_>) -> u64 {
+    match (&pairing.source, &pairing.destination) {
+        (Side::Present(entry), _) | (_, Side::Present(entry)) => entry.size,
+        _ => 0,
+    }
 }
 
 /// What came of one key; without a verdict it takes no part.
@@ -204,17 +215,19 @@ impl Stage for Verify {
     type Ended = Ended;
 
     fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Ended> {
-        let size = match (&pairing.source, &pairing.destination) {
-            (Side::Present(entry), _) | (_, Side::Present(entry)) => entry.size,
-            _ => 0,
-        };
+        let size = size_of(pairing);
         let done = |what, warning| Step::Done(Ended { key: Key::from(pairing.key), size, what, warning });
         match judge(&self.shared.rules(), pairing, &Evidence::default()) {
             Judgement::Pass => Step::Pass,
             Judgement::Warn(why) => done(Ok(Judged::default()), Some(why)),
             Judgement::Refuse(why) => done(Err(Error::new(ErrorKind::Local, why).on_key(Key::from(pairing.key))), None),
             Judgement::Verdict(verdict, proof) => done(Ok(Judged { verdict: Some(verdict), proof, crc64xz: None }), None),
-            Judgement::Look(_) | Judgement::Read => Step::Work(Box::new(Subject::listed(pairing))),
+            Judgement::Look(_) | Judgement::Read => {
+                let progress = &self.shared.context.progress;
+                progress.planned_objects.fetch_add(1, Ordering::Relaxed);
+                progress.planned_bytes.fetch_add(size, Ordering::Relaxed);
+                Step::Work(Box::new(Subject::listed(pairing)))
+            }
         }
     }
 
@@ -223,10 +236,9 @@ impl Stage for Verify {
         async move {
             let begun = shared.context.clock.instant();
             let what = shared.settle(&mut subject).await;
-            let size = match (&subject.source, &subject.destination) {
-                (Side::Present(listed), _) | (_, Side::Present(listed)) => listed.size,
-                _ => 0,
-            };
+            let size = size_of(&subject.pairing());
+            shared.context.progress.copied_objects.fetch_add(1, Ordering::Relaxed);
+            shared.context.progress.copied_bytes.fetch_add(size, Ordering::Relaxed);
             let throttled = matches!(&what, Err(error) if error.kind() == ErrorKind::Throttled);
             let completion = Completion { bytes: if shared.deep { size } else { 0 }, elapsed: begun.elapsed(), throttled };
             (Ended { key: subject.key, size, what, warning: None }, completion)
@@ -260,6 +272,12 @@ impl Stage for Verify {
             }
             Err(error) => {
                 self.report.failed += 1;
+                context.progress.failed_objects.fetch_add(1, Ordering::Relaxed);
+                if let Some(max) = self.shared.options.errors_max.filter(|max| self.report.failed >= (*max).max(1)) {
+                    self.report
+                        .limited
+                        .get_or_insert_with(|| Error::new(ErrorKind::Interrupted, format!("{max} objects failed, as many as --max-errors allows")));
+                }
                 if error.stops_store() {
                     self.report.stopped.get_or_insert_with(|| error.clone());
                 }
@@ -271,6 +289,6 @@ impl Stage for Verify {
     }
 
     fn is_halted(&self) -> bool {
-        self.report.stopped.is_some() || self.shared.options.errors_max.is_some_and(|max| self.report.failed >= max.max(1))
+        self.report.stopped.is_some() || self.report.limited.is_some()
     }
 }
