@@ -228,3 +228,21 @@ async fn a_strict_store_and_a_wrong_clock_work_too() {
     let store = account.store(BUCKET).expect("a store");
     assert_eq!(read(&store, "k").await, b"signed", "the clock is corrected from the answer");
 }
+
+#[tokio::test]
+async fn adhoc_foreign() {
+    let Ok(url) = std::env::var("ADHOC_S3") else { return };
+    let options = Options {
+        endpoints: vec![url], region: Some("us-east-1".into()), access_key_id: Some("dragon".into()), secret_access_key: Some("dragon-secret".into()),
+        transport: transport::Options { no_proxy: Some("*".into()), ..transport::Options::default() }, ..Options::default() };
+    let account = Box::pin(S3Account::open(options, Clock::system())).await.expect("opened");
+    let _ = account.create_bucket("adhoc").await;
+    let store: Arc<dyn Storage> = Arc::new(account.store("adhoc").expect("a store"));
+    for case in conformance::CASES {
+        match tokio::time::timeout(std::time::Duration::from_secs(60), conformance::run(store.clone(), &"conformance/".into(), case)).await {
+            Ok(Ok(())) => println!("ok {}", case.0),
+            Ok(Err(e)) => println!("BROKEN {e}"),
+            Err(_) => println!("TIMEOUT {}", case.0),
+        }
+    }
+}
