@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Serves each connection with `serve`, until the test ends.
-async fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
+pub(crate) async fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -68,12 +68,12 @@ async fn text(response: Response) -> Bytes {
 }
 
 /// A private authority and a server certificate of its making.
-struct Authority {
-    ca_file: tempfile::NamedTempFile,
-    acceptor: tokio_rustls::TlsAcceptor,
+pub(crate) struct Authority {
+    pub(crate) ca_file: tempfile::NamedTempFile,
+    pub(crate) acceptor: tokio_rustls::TlsAcceptor,
 }
 
-fn authority(name: &str) -> Authority {
+pub(crate) fn authority(name: &str) -> Authority {
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().expect("a key");
@@ -107,10 +107,10 @@ async fn tls_server(authority: &Authority) -> SocketAddr {
     .await
 }
 
-type Seen = Arc<Mutex<Vec<String>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 /// The proxy's side of CONNECT: any name leads to `upstream`.
-async fn serve_connect(mut io: impl AsyncRead + AsyncWrite + Unpin, upstream: SocketAddr, seen: Seen) {
+pub(crate) async fn serve_connect(mut io: impl AsyncRead + AsyncWrite + Unpin, upstream: SocketAddr, seen: Seen) {
     let head = read_head(&mut io).await;
     let allowed = head.contains("Proxy-Authorization: Basic dTpw\r\n");
     seen.lock().expect("lock").push(head);

@@ -192,7 +192,12 @@ async fn uploads_page(bucket: &Bucket, prefix: &Key, marker: Option<&(Key, Strin
     if let Some((key, id)) = marker {
         call = call.with("key-marker", key.as_str()?).with("upload-id-marker", id);
     }
-    let mut page = xml::list_uploads(&bucket.send(&call).await?.collect(PAGE_BYTES_MAX).await?)?;
+    let answer = match bucket.send(&call).await {
+        // How rclone says that none is open.
+        Err(e) if e.kind() == ErrorKind::UploadNotFound && marker.is_none() => return Ok(xml::UploadsPage { uploads: Vec::new(), next_marker: None }),
+        answer => answer?,
+    };
+    let mut page = xml::list_uploads(&answer.collect(PAGE_BYTES_MAX).await?)?;
     if page.next_marker.is_some() && page.next_marker.as_ref() == marker {
         return Err(Error::integrity("the list of uploads repeats its marker, so it would never end"));
     }

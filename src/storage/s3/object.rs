@@ -83,8 +83,8 @@ pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result
         None => return Err(Error::integrity(format!("the whole object was asked for, and status {} came", response.status()))),
         Some(range) => {
             let (given, size) = content_range(&response)?;
-            if given != range {
-                return Err(Error::integrity(format!("bytes {range:?} were asked for, and bytes {given:?} came")));
+            if given != range || info.size != range.end - range.start {
+                return Err(Error::integrity(format!("bytes {range:?} were asked for, and {} bytes came as {given:?}", info.size)));
             }
             // What the headers state may be of a part: it says nothing of the whole.
             (info.size, info.checksums, info.parts) = (size, Checksums::default(), None);
@@ -95,12 +95,12 @@ pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result
     Ok(GetOutput { info, range, body })
 }
 
-/// The bytes that a partial answer holds, and the size of the whole. An answer that is not partial is the whole object: never a range.
+/// The bytes that a partial answer holds, and the size of the whole. An answer that names no range is the whole object: never a range.
+/// One that names it is taken whatever its status: rclone says 200.
 fn content_range(response: &Response) -> Result<(Range<u64>, u64)> {
-    if response.status() != 206 {
-        return Err(Error::integrity(format!("a range was asked for, and status {} came: the service ignores ranges", response.status())));
-    }
-    let text = response.header("content-range").unwrap_or_default();
+    let Some(text) = response.header("content-range") else {
+        return Err(Error::integrity(format!("a range was asked for, and status {} without a range came: the service ignores ranges", response.status())));
+    };
     let parse = || {
         let (bytes, size) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = bytes.split_once('-')?;

@@ -40,13 +40,18 @@ async fn a_range_is_a_range_or_an_error() {
     let replies = replies.map(<[u8]>::to_vec);
     let (_server, store) = serve(move |number, _| replies[number].clone()).await;
     let get = || Get { range: Some(1..3), if_match: Some(ETag::new("e1")) };
-    for what in ["the whole", "another range", "no range named"] {
+    for what in ["the whole", "another range", "no range named", "fewer bytes"] {
         assert_eq!(store.get(&key("k"), get()).await.expect_err(what).kind(), ErrorKind::Integrity, "{what}");
     }
-    let short = store.get(&key("k"), get()).await.expect("a head");
-    assert_eq!(body(short).await.expect_err("short").kind(), ErrorKind::Unavailable);
     let e = store.get(&key("k"), get()).await.expect_err("another object, and If-Match ignored");
     assert_eq!(e.kind(), ErrorKind::Changed);
+
+    let (_server, store) = serve(|_, _| answer(200, &[ETAG, ("content-range", "bytes 1-2/9")], "ab")).await;
+    let named = store.get(&key("k"), get()).await.expect("rclone says 200 and names the range");
+    assert_eq!((named.info.size, body(named).await.expect("bytes")), (9, b"ab".to_vec()));
+    let (_server, store) = serve(|_, _| answer(206, &[ETAG, ("content-range", "bytes 1-2/9"), ("content-length", "2")], "a")).await;
+    let short = store.get(&key("k"), get()).await.expect("a head");
+    assert_eq!(body(short).await.expect_err("cut short").kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

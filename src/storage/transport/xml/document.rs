@@ -57,9 +57,9 @@ impl ErrorDocument {
     }
 }
 
-/// The upload id of an InitiateMultipartUpload answer.
+/// The upload id of an InitiateMultipartUpload answer. moto and rclone name some roots otherwise than the services do.
 pub(in crate::storage) fn upload_id(body: &[u8]) -> Result<UploadId> {
-    Ok(UploadId(Element::parse(body, &["InitiateMultipartUploadResult"])?.require("UploadId")?.to_owned()))
+    Ok(UploadId(Element::parse(body, &["InitiateMultipartUploadResult", "InitiateMultipartUpload"])?.require("UploadId")?.to_owned()))
 }
 
 /// One page of ListParts.
@@ -73,7 +73,7 @@ pub(in crate::storage) struct PartsPage {
 
 /// Reads a page of ListParts; part numbers must ascend beyond `marker`, the one that asked for it.
 pub(in crate::storage) fn list_parts(body: &[u8], marker: u32) -> Result<PartsPage> {
-    let root = Element::parse(body, &["ListPartsResult"])?;
+    let root = Element::parse(body, &["ListPartsResult", "ListPartsResponse"])?;
     let mut last = marker;
     let mut parts = Vec::new();
     for part in root.all("Part") {
@@ -203,10 +203,11 @@ pub(in crate::storage) fn versioning_is_off(body: &[u8]) -> Result<bool> {
     Ok(Element::parse(body, &["VersioningConfiguration"])?.text("Status").is_none_or(|s| s.trim().is_empty()))
 }
 
+/// Go's servers (rclone) leave out what is false.
 fn is_truncated(root: &Element) -> Result<bool> {
-    match root.require("IsTruncated")?.trim() {
-        "true" => Ok(true),
-        "false" => Ok(false),
+    match root.text("IsTruncated").map(str::trim) {
+        Some("true") => Ok(true),
+        Some("false") | None => Ok(false),
         _ => Err(broken("IsTruncated is neither true nor false")),
     }
 }
@@ -315,7 +316,8 @@ mod tests {
         assert_eq!(page.uploads[0].upload.key, Key::from("a/b c"));
         assert!(page.uploads[0].initiated.is_some());
         assert_eq!(page.next_marker, Some((Key::from("a/b c"), "u2".into())));
-        assert!(list_uploads(b"<ListMultipartUploadsResult/>").is_err());
+        assert!(list_uploads(b"<ListMultipartUploadsResult><IsTruncated>maybe</IsTruncated></ListMultipartUploadsResult>").is_err());
+        assert!(list_uploads(b"<ListMultipartUploadsResult/>").expect("none is open").next_marker.is_none());
         assert_eq!(upload_id(b"<InitiateMultipartUploadResult><UploadId>0004B9</UploadId></InitiateMultipartUploadResult>").expect("an id").0, "0004B9");
     }
 
