@@ -4,7 +4,7 @@
 //! unanswered request and nothing else. Blobs that no line names are swept at the start.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
@@ -22,6 +22,7 @@ const BLOBS_NAME: &str = "blobs";
 
 /// One change.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a record lives for as long as its line is written or applied")]
 pub(super) enum Record<'a> {
     /// A bucket is there, with these properties.
     Bucket { name: Cow<'a, str>, created_seconds: i64, properties: Cow<'a, BTreeMap<String, String>> },
@@ -93,10 +94,9 @@ pub(super) fn open(dir: &Path) -> io::Result<(BTreeMap<String, Bucket>, Log, Arc
         Err(error) => return Err(error),
     }
     let Replay { buckets, files, .. } = replay;
-    // Sweep only: files that the final index does not name remove themselves when dropped, the rest are retained by now.
-    let named: std::collections::HashSet<String> = named_blobs(&buckets);
+    // Files that were named once and are no longer remove themselves here; the sweep finds those that never were.
     drop(files);
-    sweep(&blob_dir, &named)?;
+    sweep(&blob_dir, &named_blobs(&buckets))?;
 
     let fresh_path = dir.join("index.jsonl.new");
     let mut fresh = BufWriter::new(File::create(&fresh_path)?);
@@ -109,13 +109,13 @@ pub(super) fn open(dir: &Path) -> io::Result<(BTreeMap<String, Bucket>, Log, Arc
     Ok((buckets, Log(OpenOptions::new().append(true).open(&index_path)?), blob_dir))
 }
 
-fn named_blobs(buckets: &BTreeMap<String, Bucket>) -> std::collections::HashSet<String> {
+fn named_blobs(buckets: &BTreeMap<String, Bucket>) -> HashSet<String> {
     let objects = buckets.values().flat_map(|bucket| bucket.objects.values().map(|object| &object.content));
     let parts = buckets.values().flat_map(|bucket| bucket.uploads.values()).flat_map(|upload| upload.parts.values().map(|part| &part.content));
     objects.chain(parts).flat_map(|content| content.files().map(|span| span.file.id.clone())).collect()
 }
 
-fn sweep(blob_dir: &Path, named: &std::collections::HashSet<String>) -> io::Result<()> {
+fn sweep(blob_dir: &Path, named: &HashSet<String>) -> io::Result<()> {
     for entry in std::fs::read_dir(blob_dir)? {
         let entry = entry?;
         if !entry.file_name().to_str().is_some_and(|name| named.contains(name)) {
