@@ -27,7 +27,7 @@ pub use environment::Environment;
 /// A source of credentials. Asked before every request, so it keeps what it has until that runs out.
 #[async_trait]
 pub trait CredentialsProvider: fmt::Debug + Send + Sync + 'static {
-    /// The credentials to sign with now. An error is of kind [`ErrorKind::Credentials`](crate::error::ErrorKind::Credentials) or passing.
+    /// The credentials to sign with now. An error is of kind [`ErrorKind::Credentials`] or passing.
     async fn credentials(&self) -> Result<Credentials>;
 
     /// Says that the service refused these as expired or unknown: do not hand them out again if others can be had.
