@@ -18,6 +18,7 @@ mod cat;
 mod completions;
 mod config;
 mod cp;
+mod demo;
 mod dev_server;
 mod du;
 mod exit;
@@ -92,6 +93,7 @@ enum Command {
     Presign(presign::Presign),
     Config(config::ConfigCommand),
     DevServer(dev_server::DevServerCommand),
+    Demo(demo::Demo),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -179,13 +181,13 @@ impl Command {
             Self::Mb(c) => vec![&c.url],
             Self::Rb(c) => vec![&c.url],
             Self::Presign(c) => vec![&c.url],
-            Self::Config(_) | Self::DevServer(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
+            Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
     /// Whether the command stops in an orderly way by itself when it is told to.
     fn transfers(&self) -> bool {
-        matches!(self, Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::DevServer(_))
+        matches!(self, Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::DevServer(_) | Self::Demo(_))
     }
 
     async fn run(self, session: &Session) -> Outcome {
@@ -202,6 +204,7 @@ impl Command {
             Self::Rb(c) => c.run(session).await,
             Self::Presign(c) => c.run(session).await,
             Self::DevServer(c) => c.run(session).await,
+            Self::Demo(c) => Box::pin(c.run(session)).await,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) => Ok(exit::OK),
         }
     }
