@@ -22,13 +22,13 @@ use jiff::Timestamp;
 use super::auth::Accounts;
 pub use super::auth::{AccessKey, Token};
 use super::store::{Object, Store};
-use super::traffic::{self, Target};
+use super::traffic;
 use super::{Credentials, Dialect};
 use crate::clock::Clock;
 use address::Addressing;
 use error::{OssError, OssResult};
 use intake::Body;
-use operation::{BucketOperation, ObjectOperation, Operation};
+use operation::{BucketOperation, ObjectOperation, Operation, Target};
 use reply::{Reply, ReplyBody};
 use request::Head;
 
@@ -37,6 +37,7 @@ mod address;
 mod attributes;
 mod bucket;
 mod condition;
+mod configuration;
 mod copy;
 mod delete_many;
 pub(crate) mod error;
@@ -98,9 +99,9 @@ pub(super) struct OssDialect {
 impl Dialect for OssDialect {
     fn operation(&self, request: &Parts) -> &'static str {
         let target = match Head::read(request.clone(), &self.addressing) {
-            Ok(Head { key: Some(_), .. }) => Target::Object,
-            Ok(Head { bucket: Some(_), .. }) => Target::Bucket,
-            _ => Target::Service,
+            Ok(Head { key: Some(_), .. }) => traffic::Target::Object,
+            Ok(Head { bucket: Some(_), .. }) => traffic::Target::Bucket,
+            _ => traffic::Target::Service,
         };
         traffic::operation(target, request)
     }
@@ -157,11 +158,19 @@ impl OssDialect {
     }
 
     /// Decides what is asked for, by whom, and whether it may be done.
+    ///
+    /// The bucket is looked for before the caller's key is: the service tells even a stranger that there is no such bucket.
     fn admit(&self, head: &Head) -> OssResult<Operation> {
         refuse_aws_chunked(head)?;
+        let operation = Operation::of(head);
+        if let Ok(Operation::Bucket(bucket, _) | Operation::Object(Target { bucket, .. }, _)) = &operation
+            && !matches!(operation, Ok(Operation::Bucket(_, BucketOperation::Put)))
+        {
+            self.store.bucket(bucket)?;
+        }
         let caller = self.accounts.identify(head, &self.region, self.clock.now())?;
         check_traffic_limit(head)?;
-        let operation = Operation::of(head)?;
+        let operation = operation?;
         self.authorise(&caller, &operation)?;
         Ok(operation)
     }
@@ -169,16 +178,20 @@ impl OssDialect {
     async fn run(&self, operation: Operation, head: &Head, body: Body) -> OssResult<Reply> {
         match operation {
             Operation::ListBuckets => self.list_buckets(head),
+            Operation::DescribeRegions => self.describe_regions(head),
             Operation::Bucket(bucket, operation) => match operation {
                 BucketOperation::Put => self.put_bucket(&bucket, head, body).await,
                 BucketOperation::Delete => self.delete_bucket(&bucket),
-                BucketOperation::GetInfo => self.bucket_info(&bucket),
+                BucketOperation::GetInfo => self.bucket_info(&bucket, head),
                 BucketOperation::GetLocation => self.bucket_location(&bucket),
                 BucketOperation::GetStat => self.bucket_stat(&bucket),
                 BucketOperation::GetAcl => self.bucket_acl(&bucket),
                 BucketOperation::PutAcl => self.put_bucket_acl(&bucket, head),
                 BucketOperation::GetVersioning => self.bucket_versioning(&bucket),
-                BucketOperation::GetAbsent(code) => self.absent_configuration(&bucket, code),
+                BucketOperation::GetConfiguration(configuration) => self.configuration(&bucket, configuration),
+                BucketOperation::PutConfiguration(configuration) => self.put_configuration(&bucket, configuration, head, body).await,
+                BucketOperation::DeleteConfiguration(configuration) => self.delete_configuration(&bucket, configuration),
+                BucketOperation::ListLiveChannels => self.list_live_channels(&bucket, head),
                 BucketOperation::ListObjects => self.list_objects(&bucket, head),
                 BucketOperation::ListObjectsV2 => self.list_objects_v2(&bucket, head),
                 BucketOperation::ListObjectVersions => self.list_object_versions(&bucket, head),

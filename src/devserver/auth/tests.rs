@@ -89,6 +89,7 @@ fn receive(vector: &Value, version: &str) -> Received {
             headers,
             query: Query::parse(&query),
             host: String::new(),
+            endpoint: None,
             bucket: vector["bucket"].as_str().map(str::to_owned),
             key: vector["key"].as_str().map(|key| key.as_bytes().to_vec()),
             ignores_range: false,

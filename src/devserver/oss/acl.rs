@@ -20,14 +20,11 @@ impl OssDialect {
     pub(super) fn authorise(&self, caller: &Caller, operation: &Operation) -> OssResult<()> {
         match (caller, operation) {
             (Caller::Known, _) => Ok(()),
-            (Caller::Anonymous, Operation::ListBuckets) => Err(OssError::access_denied("You are forbidden to list buckets.")),
+            (Caller::Anonymous, Operation::ListBuckets | Operation::DescribeRegions) => Err(OssError::access_denied("You are forbidden to list buckets.")),
             (Caller::Anonymous, Operation::Bucket(_, BucketOperation::Put)) => {
                 Err(OssError::access_denied("Anonymous access is forbidden for this operation."))
             }
-            (Caller::Anonymous, Operation::Bucket(bucket, _)) => {
-                self.store.bucket(bucket)?;
-                Err(denied_by_bucket())
-            }
+            (Caller::Anonymous, Operation::Bucket(..)) => Err(denied_by_bucket()),
             (Caller::Anonymous, Operation::Object(target, operation)) => self.authorise_anyone(target, operation),
         }
     }

@@ -23,6 +23,8 @@ pub(crate) struct Addressing {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) host: String,
+    /// Whether the host is an address or `localhost`, so that the bucket stands in the path.
+    pub(crate) is_path_style: bool,
     pub(crate) bucket: Option<String>,
     pub(crate) key: Option<Vec<u8>>,
 }
@@ -43,7 +45,9 @@ impl Addressing {
         let host = host_of(authority).to_ascii_lowercase();
         let path = path.strip_prefix('/').unwrap_or(path);
         let decode = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
-        let (bucket, key) = match self.kind(&host) {
+        let kind = self.kind(&host);
+        let is_path_style = matches!(kind, HostKind::Path);
+        let (bucket, key) = match kind {
             HostKind::Bucket(bucket) => (Some(bucket), decode(path)),
             HostKind::Path => match path.split_once('/') {
                 _ if path.is_empty() => (None, Vec::new()),
@@ -56,7 +60,7 @@ impl Addressing {
                 return Err(OssError::new(403, "SecondLevelDomainForbidden", message));
             }
         };
-        Ok(Address { host, bucket, key: (!key.is_empty()).then_some(key) })
+        Ok(Address { host, is_path_style, bucket, key: (!key.is_empty()).then_some(key) })
     }
 
     fn kind(&self, host: &str) -> HostKind {

@@ -35,21 +35,38 @@ impl OssDialect {
         xml.open("Owner").leaf("ID", OWNER).leaf("DisplayName", OWNER).close("Owner").open("Buckets");
         for bucket in page {
             xml.open("Bucket");
-            self.describe(&mut xml, bucket);
+            self.describe(&mut xml, bucket, head);
             xml.close("Bucket");
         }
         xml.close("Buckets").close("ListAllMyBucketsResult");
         Ok(Reply::xml(xml))
     }
 
-    fn describe(&self, xml: &mut Writer, bucket: &BucketInfo) {
+    /// The endpoints are the real region's names, but where the request went to an address: there it is that address, so that a
+    /// client that follows it comes back here.
+    fn describe(&self, xml: &mut Writer, bucket: &BucketInfo, head: &Head) {
+        let endpoint = |suffix: &str| head.endpoint.clone().unwrap_or_else(|| format!("oss-{}{suffix}.aliyuncs.com", self.region));
         xml.leaf("CreationDate", xml_date(bucket.created))
-            .leaf("ExtranetEndpoint", format!("oss-{}.aliyuncs.com", self.region))
-            .leaf("IntranetEndpoint", format!("oss-{}-internal.aliyuncs.com", self.region))
+            .leaf("ExtranetEndpoint", endpoint(""))
+            .leaf("IntranetEndpoint", endpoint("-internal"))
             .leaf("Location", format!("oss-{}", self.region))
             .leaf("Name", &bucket.name)
             .leaf("Region", &self.region)
             .leaf("StorageClass", class_of(bucket));
+    }
+
+    /// DescribeRegions: this one.
+    pub(super) fn describe_regions(&self, head: &Head) -> OssResult<Reply> {
+        let own = format!("oss-{}", self.region);
+        let asked = head.query.text("regions")?.unwrap_or_default();
+        if !asked.is_empty() && asked != own {
+            return Err(OssError::new(404, "NoSuchRegion", "The specified region does not exist.").detail("Region", asked));
+        }
+        let mut xml = Writer::new();
+        xml.open("RegionInfoList").open("RegionInfo").leaf("Region", &own).leaf("InternetEndpoint", format!("{own}.aliyuncs.com"));
+        xml.leaf("InternalEndpoint", format!("{own}-internal.aliyuncs.com")).leaf("AccelerateEndpoint", "oss-accelerate.aliyuncs.com");
+        xml.close("RegionInfo").close("RegionInfoList");
+        Ok(Reply::xml(xml))
     }
 
     /// PutBucket: again by its owner it changes the ACL; with another class it is refused.
@@ -90,11 +107,11 @@ impl OssDialect {
     }
 
     /// GetBucketInfo.
-    pub(super) fn bucket_info(&self, bucket: &str) -> OssResult<Reply> {
+    pub(super) fn bucket_info(&self, bucket: &str, head: &Head) -> OssResult<Reply> {
         let info = self.store.bucket(bucket)?;
         let mut xml = Writer::new();
         xml.open("BucketInfo").open("Bucket");
-        self.describe(&mut xml, &info);
+        self.describe(&mut xml, &info, head);
         xml.leaf("DataRedundancyType", "LRS")
             .leaf("AccessMonitor", "Disabled")
             .leaf("TransferAcceleration", "Disabled")
@@ -129,7 +146,9 @@ impl OssDialect {
         xml.open("BucketStat").leaf("Storage", objects.iter().map(|(_, size)| size).sum::<u64>().to_string());
         xml.leaf("ObjectCount", objects.len().to_string()).leaf("MultipartUploadCount", uploads.len().to_string()).leaf("LiveChannelCount", "0");
         xml.leaf("MultipartPartCount", uploads.iter().map(|upload| upload.parts.len()).sum::<usize>().to_string());
-        xml.leaf("LastModifiedTime", self.store.now().as_second().to_string());
+        // When this was counted; the service has not counted a new bucket yet.
+        let counted_at = if objects.is_empty() { 0 } else { self.store.now().as_second() };
+        xml.leaf("LastModifiedTime", counted_at.to_string());
         for (name, class) in ["Standard", "InfrequentAccess", "Archive", "ColdArchive", "DeepColdArchive"].into_iter().zip(STORAGE_CLASSES) {
             let of_class = || objects.iter().filter(|(c, _)| c == class);
             let bytes = of_class().map(|(_, size)| size).sum::<u64>().to_string();
@@ -149,12 +168,6 @@ impl OssDialect {
         let mut xml = Writer::new();
         xml.leaf("VersioningConfiguration", "");
         Ok(Reply::xml(xml))
-    }
-
-    /// A configuration that the bucket does not have.
-    pub(super) fn absent_configuration(&self, bucket: &str, code: &'static str) -> OssResult<Reply> {
-        self.store.bucket(bucket)?;
-        Err(OssError::new(404, code, "The specified configuration does not exist.").detail("BucketName", bucket))
     }
 
     /// The class that objects of a bucket have unless they say otherwise; `None` is Standard.

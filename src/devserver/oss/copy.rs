@@ -70,28 +70,25 @@ impl OssDialect {
     /// request's own, for they are not inherited.
     fn copied_attributes(&self, target: &Target, head: &Head, source: &Object) -> OssResult<Attributes> {
         let own = self.new_attributes(target, head)?;
+        let tags = if directive(head, "x-oss-tagging-directive")?.eq_ignore_ascii_case("replace") { own.tags.clone() } else { source.attributes.tags.clone() };
         let mut attributes = match directive(head, "x-oss-metadata-directive")? {
-            true => own.clone(),
-            false => Attributes {
-                acl: own.acl.clone(),
-                storage_class: own.storage_class.clone(),
-                encryption: own.encryption.clone(),
-                ..Attributes::clone(&source.attributes)
-            },
+            "REPLACE" => own,
+            _ => Attributes { acl: own.acl, storage_class: own.storage_class, encryption: own.encryption, ..Attributes::clone(&source.attributes) },
         };
-        attributes.tags = if directive(head, "x-oss-tagging-directive")? { own.tags } else { source.attributes.tags.clone() };
+        // The type stays unless another one is named.
+        attributes.content_type = attributes.content_type.or_else(|| source.attributes.content_type.clone());
+        attributes.tags = tags;
         attributes.restore = None;
         attributes.extra = if self.crc_after_copy { BTreeMap::new() } else { BTreeMap::from([(NO_CRC.to_owned(), String::new())]) };
         Ok(attributes)
     }
 }
 
-/// Whether a directive says to replace; COPY is the default.
-fn directive(head: &Head, name: &str) -> OssResult<bool> {
+/// A directive as it is written. Alibaba's suite for its SDK shows that `replace` in lower case does not replace metadata.
+fn directive<'h>(head: &'h Head, name: &str) -> OssResult<&'h str> {
     match head.header(name)? {
-        None => Ok(false),
-        Some(text) if text.eq_ignore_ascii_case("copy") => Ok(false),
-        Some(text) if text.eq_ignore_ascii_case("replace") => Ok(true),
+        None => Ok("COPY"),
+        Some(text) if text.eq_ignore_ascii_case("copy") || text.eq_ignore_ascii_case("replace") => Ok(text),
         Some(text) => Err(OssError::bad_value(name, text, "The directive must be COPY or REPLACE.")),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, header};
 use md5::{Digest, Md5};
 
@@ -15,7 +17,7 @@ use super::reply::Reply;
 use super::request::Head;
 use super::xml::{Element, Writer};
 use super::{OWNER, OssDialect, condition, copy, range, shown_etag, xml_date};
-use crate::devserver::store::{Content, Digests, Kind, Object, Part, PartOutline, Upload, hex};
+use crate::devserver::store::{Attributes, Content, Digests, Kind, Object, Part, PartOutline, Upload, hex};
 
 /// Every part but the last holds at least 100 KB; judged at Complete only (protocol.md 2.3).
 const PART_BYTES_MIN: u64 = 100 << 10;
@@ -45,8 +47,9 @@ impl OssDialect {
         self.store.upload(&target.bucket, &target.key, upload_id)?;
         let (content, digests) = intake::store(head, body, self.store.writer()).await?;
         let part = self.keep_part(target, upload_id, number, content, digests)?;
-        let etag = value_of(&shown_part_etag(&part))?;
-        Ok(Reply::ok().with(header::ETAG, etag).with("x-oss-hash-crc64ecma", HeaderValue::from(part.digests.crc64_xz)))
+        let md5 = value_of(&STANDARD.encode(part.digests.md5.unwrap_or_default()))?;
+        let reply = Reply::ok().with(header::ETAG, value_of(&shown_part_etag(&part))?).with("content-md5", md5);
+        Ok(reply.with("x-oss-hash-crc64ecma", HeaderValue::from(part.digests.crc64_xz)))
     }
 
     /// UploadPartCopy: the bytes come from another object of the service.
@@ -89,11 +92,13 @@ impl OssDialect {
             Some("yes") if document.is_empty() => true,
             Some(other) => return Err(OssError::bad_value("x-oss-complete-all", other, "The value must be yes, with an empty body.")),
         };
+        // The ACL of the object may come with the Complete.
+        let acl = attributes::object_acl(head)?;
         let named = if complete_all { Vec::new() } else { named_parts(&document)? };
         let object = self.store.complete(&target.bucket, &target.key, upload_id, |current, upload| {
             condition::check_overwrite(head, current)?;
             let numbers = if complete_all { upload.parts.keys().copied().collect() } else { check_parts(&named, upload)? };
-            self.assemble(upload, &numbers)
+            self.assemble(upload, &numbers, acl)
         })?;
         let mut xml = Writer::new();
         xml.open("CompleteMultipartUploadResult");
@@ -108,7 +113,7 @@ impl OssDialect {
     }
 
     /// The object of these parts of an upload.
-    fn assemble(&self, upload: &Upload, numbers: &[u32]) -> OssResult<Object> {
+    fn assemble(&self, upload: &Upload, numbers: &[u32], acl: Option<String>) -> OssResult<Object> {
         let parts: Vec<(u32, &Part)> = numbers.iter().filter_map(|number| upload.parts.get(number).map(|part| (*number, part))).collect();
         let Some(((_, last), before)) = parts.split_last() else {
             return Err(OssError::new(400, "InvalidPart", "The upload has no parts.").detail("UploadId", &upload.id));
@@ -133,7 +138,7 @@ impl OssDialect {
             digests: Digests { md5: None, ..digests },
             checksum: None,
             parts: parts.iter().map(|(number, part)| PartOutline { number: *number, size: part.content.len(), checksum: None }).collect(),
-            attributes: Arc::new(upload.attributes.clone()),
+            attributes: Arc::new(Attributes { acl: acl.or_else(|| upload.attributes.acl.clone()), ..upload.attributes.clone() }),
         })
     }
 

@@ -1,9 +1,10 @@
 //! What a request asks for: decided whole, before any logic runs.
 //!
-//! A sub-resource that this server does not know is refused, never ignored: `PUT /?lifecycle` must not make a bucket.
+//! A sub-resource that this server does not know is refused, never ignored: `PUT /?replication` must not make a bucket.
 
 use http::Method;
 
+use super::configuration::{self, Configuration};
 use super::error::{OssError, OssResult};
 use super::request::Head;
 
@@ -11,6 +12,7 @@ use super::request::Head;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     ListBuckets,
+    DescribeRegions,
     Bucket(String, BucketOperation),
     Object(Target, ObjectOperation),
 }
@@ -38,8 +40,10 @@ pub(crate) enum BucketOperation {
     ListObjectVersions,
     ListMultipartUploads,
     DeleteMultipleObjects,
-    /// A configuration that this server never has, with the code that says so.
-    GetAbsent(&'static str),
+    GetConfiguration(&'static Configuration),
+    PutConfiguration(&'static Configuration),
+    DeleteConfiguration(&'static Configuration),
+    ListLiveChannels,
 }
 
 /// What may be done with an object.
@@ -80,21 +84,13 @@ const ABSENT: &[&str] = &[
     "callback",
     "cname",
     "comp",
-    "cors",
-    "encryption",
     "httpsConfig",
     "inventory",
-    "lifecycle",
-    "live",
-    "logging",
     "metaQuery",
     "overwriteConfig",
-    "policy",
     "policyStatus",
-    "publicAccessBlock",
     "qosInfo",
     "redundancyTransition",
-    "referer",
     "replication",
     "replicationLocation",
     "replicationProgress",
@@ -106,7 +102,6 @@ const ABSENT: &[&str] = &[
     "style",
     "transferAcceleration",
     "vod",
-    "website",
     "worm",
     "wormExtend",
     "wormId",
@@ -114,22 +109,15 @@ const ABSENT: &[&str] = &[
     "x-oss-process",
 ];
 
-/// What the service answers to a GET of a configuration that was never made.
-const NEVER_CONFIGURED: &[(&str, &str)] = &[
-    ("cors", "NoSuchCORSConfiguration"),
-    ("encryption", "NoSuchServerSideEncryptionRule"),
-    ("lifecycle", "NoSuchLifecycle"),
-    ("policy", "NoSuchBucketPolicy"),
-    ("replication", "NoSuchReplicationConfiguration"),
-    ("website", "NoSuchWebsiteConfiguration"),
-    ("worm", "NoSuchWORMConfiguration"),
-];
-
 impl Operation {
     /// Decides what a request asks for, and refuses names that the service does not take.
     pub(crate) fn of(head: &Head) -> OssResult<Self> {
         let Some(bucket) = &head.bucket else {
-            return if head.method == Method::GET { refuse_absent(head).map(|()| Self::ListBuckets) } else { Err(method_not_allowed(head, "service")) };
+            return match head.method {
+                Method::GET if head.query.has("regions") => Ok(Self::DescribeRegions),
+                Method::GET => refuse_absent(head).map(|()| Self::ListBuckets),
+                _ => Err(method_not_allowed(head, "service")),
+            };
         };
         check_bucket_name(bucket)?;
         match &head.key {
@@ -144,26 +132,27 @@ impl Operation {
 
 impl BucketOperation {
     fn of(head: &Head) -> OssResult<Self> {
+        refuse_absent(head)?;
         let has = |name| head.query.has(name);
-        Ok(match &head.method {
-            &Method::GET | &Method::HEAD if has("bucketInfo") => Self::GetInfo,
-            &Method::GET if has("location") => Self::GetLocation,
-            &Method::GET if has("stat") => Self::GetStat,
-            &Method::GET if has("acl") => Self::GetAcl,
-            &Method::GET if has("versioning") => Self::GetVersioning,
-            &Method::GET if has("versions") => Self::ListObjectVersions,
-            &Method::GET if has("uploads") => Self::ListMultipartUploads,
-            &Method::GET => match NEVER_CONFIGURED.iter().find(|(name, _)| has(name)) {
-                Some((_, code)) => Self::GetAbsent(code),
-                None => {
-                    refuse_unknown(head, &["tagging"])?;
-                    if head.query.text("list-type")? == Some("2") { Self::ListObjectsV2 } else { Self::ListObjects }
-                }
-            },
-            &Method::PUT if has("acl") => Self::PutAcl,
-            &Method::PUT => refuse_unknown(head, &["tagging", "versioning"]).map(|()| Self::Put)?,
-            &Method::DELETE => refuse_unknown(head, &["tagging"]).map(|()| Self::Delete)?,
-            &Method::POST if has("delete") => Self::DeleteMultipleObjects,
+        let configuration = configuration::ALL.iter().find(|configuration| has(configuration.name));
+        Ok(match (&head.method, configuration) {
+            (&Method::GET, Some(configuration)) => Self::GetConfiguration(configuration),
+            (&Method::PUT, Some(configuration)) => Self::PutConfiguration(configuration),
+            (&Method::DELETE, Some(configuration)) => Self::DeleteConfiguration(configuration),
+            (&Method::GET | &Method::HEAD, _) if has("bucketInfo") => Self::GetInfo,
+            (&Method::GET, _) if has("location") => Self::GetLocation,
+            (&Method::GET, _) if has("stat") => Self::GetStat,
+            (&Method::GET, _) if has("acl") => Self::GetAcl,
+            (&Method::GET, _) if has("versioning") => Self::GetVersioning,
+            (&Method::GET, _) if has("versions") => Self::ListObjectVersions,
+            (&Method::GET, _) if has("uploads") => Self::ListMultipartUploads,
+            (&Method::GET, _) if has("live") => Self::ListLiveChannels,
+            (&Method::GET, _) if head.query.text("list-type")? == Some("2") => Self::ListObjectsV2,
+            (&Method::GET, _) => Self::ListObjects,
+            (&Method::PUT, _) if has("acl") => Self::PutAcl,
+            (&Method::PUT, _) => refuse_unknown(head, &["versioning", "live"]).map(|()| Self::Put)?,
+            (&Method::DELETE, _) => refuse_unknown(head, &["live"]).map(|()| Self::Delete)?,
+            (&Method::POST, _) if has("delete") => Self::DeleteMultipleObjects,
             _ => return Err(method_not_allowed(head, "bucket")),
         })
     }
@@ -281,7 +270,8 @@ mod tests {
             ("GET /bkt/?prefix=a", bucket(BucketOperation::ListObjects)),
             ("PUT /bkt/", bucket(BucketOperation::Put)),
             ("POST /bkt/?delete=", bucket(BucketOperation::DeleteMultipleObjects)),
-            ("GET /bkt/?lifecycle", bucket(BucketOperation::GetAbsent("NoSuchLifecycle"))),
+            ("GET /bkt/?live", bucket(BucketOperation::ListLiveChannels)),
+            ("GET /?regions", Operation::DescribeRegions),
             ("PUT /bkt/k", object(ObjectOperation::Put)),
             ("PUT /bkt/k copy", object(ObjectOperation::Copy)),
             ("PUT /bkt/k?partNumber=1&uploadId=U", object(ObjectOperation::UploadPart { upload_id: upload_id(), number: 1 })),
@@ -298,7 +288,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_and_names_are_checked() {
         for (request, code) in [
-            ("PUT /bkt/?lifecycle", "NotImplemented"),
+            ("PUT /bkt/?replication", "NotImplemented"),
             ("PUT /bkt/?versioning", "NotImplemented"),
             ("GET /bkt/k?x-oss-process=image/resize,w_10", "NotImplemented"),
             ("PUT /bkt/k?partNumber=0&uploadId=U", "InvalidArgument"),

@@ -16,6 +16,8 @@ pub(crate) struct Head {
     pub(crate) query: Query,
     /// The host without its port, in lower case.
     pub(crate) host: String,
+    /// Where this server can be reached again, where that is known: the address that the request went to.
+    pub(crate) endpoint: Option<String>,
     pub(crate) bucket: Option<String>,
     /// The key as decoded bytes; never normalised.
     pub(crate) key: Option<Vec<u8>>,
@@ -32,8 +34,9 @@ impl Head {
             Some(host) => host.to_str().map_err(|_| OssError::new(400, "InvalidRequest", "The Host header is not valid."))?,
             None => uri.authority().map_or("", |a| a.as_str()),
         };
-        let Address { host, bucket, key } = addressing.resolve(authority, uri.path())?;
-        Ok(Self { method, query: Query::parse(uri.query().unwrap_or("")), headers, host, bucket, key, ignores_range })
+        let Address { host, is_path_style, bucket, key } = addressing.resolve(authority, uri.path())?;
+        let endpoint = (is_path_style && !authority.is_empty()).then(|| format!("http://{authority}"));
+        Ok(Self { method, query: Query::parse(uri.query().unwrap_or("")), headers, host, endpoint, bucket, key, ignores_range })
     }
 
     /// A header as text; one that is not ASCII counts as malformed.

@@ -10,7 +10,9 @@ async fn buckets_are_made_described_and_removed() {
     assert_eq!((made.status, made.header("location")), (200, "/cold"));
     let info = cloud.send("GET /cold?bucketInfo", &[], b"").await;
     assert_eq!((info.element("Name"), info.element("StorageClass"), info.element("Grant")), ("cold", "IA", "public-read"));
-    assert_eq!((info.element("Location"), info.element("ExtranetEndpoint")), ("oss-cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com"));
+    assert_eq!((info.element("Location"), info.element("ExtranetEndpoint")), ("oss-cn-hangzhou", "http://127.0.0.1:9001"));
+    let named = cloud.send("GET /?bucketInfo", &[("host", "cold.oss-local.test")], b"").await;
+    assert_eq!(named.element("ExtranetEndpoint"), "oss-cn-hangzhou.aliyuncs.com");
     assert!(cloud.send("GET /cold?location", &[], b"").await.text().ends_with("<LocationConstraint>oss-cn-hangzhou</LocationConstraint>"));
     assert!(cloud.send("GET /cold?versioning", &[], b"").await.elements("Status").is_empty());
 
@@ -49,9 +51,27 @@ async fn the_account_lists_its_buckets_page_by_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_configured_is_absent_and_what_is_not_offered_is_refused() {
+async fn configurations_are_kept_and_told_and_what_is_not_offered_is_refused() {
     let cloud = Cloud::new().await;
     assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.refused(), (404, "NoSuchLifecycle"));
-    assert_eq!(cloud.send("PUT /bkt?lifecycle", &[], b"<LifecycleConfiguration/>").await.refused(), (400, "NotImplemented"));
-    assert_eq!(cloud.send("PUT /bkt?versioning", &[], b"").await.refused(), (400, "NotImplemented"));
+    assert_eq!(cloud.send("PUT /bkt?lifecycle", &[], b"<Other/>").await.refused(), (400, "MalformedXML"));
+    let document = b"<LifecycleConfiguration><Rule><ID>a</ID></Rule></LifecycleConfiguration>";
+    assert_eq!(cloud.send("PUT /bkt?lifecycle", &[], document).await.status, 200);
+    assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.body, document);
+    assert_eq!(cloud.send("DELETE /bkt?lifecycle", &[], b"").await.status, 204);
+    assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.refused(), (404, "NoSuchLifecycle"));
+    assert!(cloud.send("GET /bkt?tagging", &[], b"").await.text().contains("<TagSet/>"));
+    assert_eq!(cloud.send("GET /bkt?live", &[], b"").await.element("IsTruncated"), "false");
+    for request in ["PUT /bkt?versioning", "PUT /bkt?replication", "GET /bkt?inventory"] {
+        assert_eq!(cloud.send(request, &[], b"").await.refused(), (400, "NotImplemented"), "{request}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn even_a_stranger_is_told_that_there_is_no_such_bucket() {
+    let cloud = Cloud::new().await;
+    let stranger = [("authorization", "OSS stranger:AAAA")];
+    assert_eq!(cloud.send_anonymously("GET /absent?acl", &stranger, b"").await.refused(), (404, "NoSuchBucket"));
+    assert_eq!(cloud.send_anonymously("GET /bkt?acl", &stranger, b"").await.refused(), (403, "InvalidAccessKeyId"));
+    assert_eq!(cloud.send_anonymously("PUT /absent", &stranger, b"").await.refused(), (403, "InvalidAccessKeyId"));
 }

@@ -120,6 +120,12 @@ async fn a_copy_takes_the_metadata_unless_told_to_replace_it() {
     let head = cloud.send("HEAD /bkt/replaced", &[], b"").await;
     assert_eq!((head.header("content-type"), head.header("x-oss-meta-a"), head.header("x-oss-tagging-count")), ("text/x-b", "", ""));
 
+    // The type stays where no other is named, and a directive in lower case does not replace metadata.
+    cloud.send("PUT /bkt/typed", &[source, ("x-oss-metadata-directive", "REPLACE")], b"").await;
+    assert_eq!(cloud.send("HEAD /bkt/typed", &[], b"").await.header("content-type"), "text/x-a");
+    cloud.send("PUT /bkt/lower", &[source, ("x-oss-metadata-directive", "replace")], b"").await;
+    assert_eq!(cloud.send("HEAD /bkt/lower", &[], b"").await.header("x-oss-meta-a"), "1");
+
     let stale = [source, ("x-oss-copy-source-if-match", "\"00\"")];
     assert_eq!(cloud.send("PUT /bkt/stale", &stale, b"").await.refused(), (412, "PreconditionFailed"));
     assert_eq!(cloud.send("PUT /bkt/x", &[("x-oss-copy-source", "/bkt/absent")], b"").await.refused(), (404, "NoSuchKey"));

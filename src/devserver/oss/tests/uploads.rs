@@ -29,7 +29,7 @@ async fn parts_become_an_object_whose_crc_is_that_of_the_whole() {
     let whole: Vec<u8> = [&bytes[..], b"tail"].concat();
     let one = upload(&cloud, "k", &id, 1, &bytes).await;
     let two = upload(&cloud, "k", &id, 5, b"tail").await;
-    assert_eq!(one.header("x-oss-hash-crc64ecma"), "5409316634556368277");
+    assert_eq!((one.header("x-oss-hash-crc64ecma"), one.header("content-md5")), ("5409316634556368277", md5_of(&bytes).as_str()));
     let done = cloud.send(&format!("POST /bkt/k?uploadId={id}"), &[], &document(&[(1, one.header("etag")), (5, two.header("etag"))])).await;
     let md5s = [Md5::digest(&bytes).to_vec(), Md5::digest(b"tail").to_vec()].concat();
     let etag = format!("\"{}-2\"", crate::devserver::store::hex(&Md5::digest(md5s)).to_uppercase());
@@ -53,7 +53,9 @@ async fn complete_all_takes_every_part_and_no_body() {
     upload(&cloud, "k", &id, 1, &[7; PART]).await;
     let all = [("x-oss-complete-all", "yes")];
     assert_eq!(cloud.send(&format!("POST /bkt/k?uploadId={id}"), &all, &document(&[(1, "X")])).await.refused(), (400, "InvalidArgument"));
-    assert_eq!(cloud.send(&format!("POST /bkt/k?uploadId={id}"), &all, b"").await.status, 200);
+    let open = [all[0], ("x-oss-object-acl", "public-read")];
+    assert_eq!(cloud.send(&format!("POST /bkt/k?uploadId={id}"), &open, b"").await.status, 200);
+    assert_eq!(cloud.send("GET /bkt/k?acl", &[], b"").await.element("Grant"), "public-read");
     assert_eq!(cloud.send("HEAD /bkt/k", &[], b"").await.header("content-length"), (PART + 4).to_string());
 }
 
