@@ -109,7 +109,7 @@ async fn is_folder_only(at: &Location) -> Result<bool, Failure> {
     let mut pages = at.storage.list(List { prefix: at.prefix.clone(), delimiter: Some(b'/'), page_keys: Some(2), ..List::default() });
     let Some(page) = pages.next().await else { return Ok(false) };
     let page = page?;
-    Ok(page.len() == 0 && matches!(page.prefixes(), [only] if *only == at.prefix.join(b"/")))
+    Ok(page.iter().next().is_none() && matches!(page.prefixes(), [only] if *only == at.prefix.join(b"/")))
 }
 
 fn print_entry(session: &Session, entry: &Entry<'_>) -> Result<(), Failure> {

@@ -18,7 +18,7 @@ pub struct Fault {
     pub matching: Matching,
     /// Let so many of them pass first.
     pub skip: u64,
-    /// Strike so many; `None` strikes until [`Weather::clear`].
+    /// Strike so many; `None` strikes until [`super::DevServer::clear_faults`].
     pub times: Option<u64>,
     /// The chance that a matching request is struck at all, 1.0 for certain.
     pub chance: f64,

@@ -9,6 +9,8 @@
 #[cfg(feature = "object_store")]
 pub mod foreign;
 #[cfg(feature = "object_store_0_13")]
+#[allow(clippy::duplicate_mod, reason = "one adapter, compiled once for each version of the crate")]
 pub mod v0_13;
 #[cfg(feature = "object_store")]
+#[allow(clippy::duplicate_mod, reason = "one adapter, compiled once for each version of the crate")]
 pub mod v0_14;
