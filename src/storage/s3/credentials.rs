@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::identity::Identity;
 use jiff::{SignedDuration, Timestamp};
@@ -104,7 +105,8 @@ impl CredentialCache {
 
     async fn fetch(&self, provider: &SharedCredentialsProvider) -> Result<Arc<Held>> {
         let credentials = provider.provide_credentials().await.map_err(|e| {
-            let passing = std::error::Error::source(&e).is_some_and(is_passing);
+            // Where nothing is configured, the chain ends at instance metadata that is not there: that does not pass.
+            let passing = !matches!(e, CredentialsError::CredentialsNotLoaded(_)) && std::error::Error::source(&e).is_some_and(is_passing);
             let kind = if passing { ErrorKind::Unavailable } else { ErrorKind::Credentials };
             Error::new(kind, "cannot get S3 credentials")
                 .caused_by(e)
@@ -129,7 +131,7 @@ pub(super) fn system_time(at: Timestamp) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_credential_types::provider::{error::CredentialsError, future};
+    use aws_credential_types::provider::future;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -180,5 +182,25 @@ mod tests {
         let e = cache.access_key_id().await.expect_err("expired");
         assert_eq!(e.kind(), ErrorKind::Credentials);
         assert!(!e.to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_cannot_be_reached_may_come_back_and_none_at_all_may_not() {
+        #[derive(Debug)]
+        struct Fails(fn() -> CredentialsError);
+        impl ProvideCredentials for Fails {
+            fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                future::ProvideCredentials::ready(Err(self.0()))
+            }
+        }
+        let down: fn() -> CredentialsError = || CredentialsError::provider_error(Error::new(ErrorKind::Unavailable, "no route"));
+        let none: fn() -> CredentialsError = || CredentialsError::not_loaded(Error::new(ErrorKind::Unavailable, "no route"));
+        for (fails, kind) in [(down, ErrorKind::Unavailable), (none, ErrorKind::Credentials)] {
+            let cache = CredentialCache::new(Some(SharedCredentialsProvider::new(Fails(fails))), Clock::system());
+            assert_eq!(cache.access_key_id().await.expect_err("fails").kind(), kind);
+        }
     }
 }
