@@ -48,11 +48,11 @@ pub(super) fn install(flags: &Flags, verbose: u8, bars: MultiProgress) -> Result
         (2.., _) | (_, Some(_)) => Level::Info,
         _ => Level::Warn,
     });
-    // Other crates may log requests with their headers at debug and trace: those hold tokens, and are never asked for.
+    // The dev server's s3s logs each refused request as an error: the client tells. Other crates may log requests with their headers at debug and trace: those hold tokens, and are never asked for.
     let filter = EnvFilter::new(match level {
-        Level::Error => "error",
-        Level::Warn => "warn,aws_config=error",
-        Level::Info => "warn,dragon=info",
+        Level::Error => "error,s3s=off",
+        Level::Warn => "warn,aws_config=error,s3s=off",
+        Level::Info => "warn,dragon=info,s3s=off",
         Level::Debug => "warn,dragon=debug",
         Level::Trace => "info,dragon=trace",
     });

@@ -302,10 +302,14 @@ impl<'a> Reporter<'a> {
                 lines
             }
             Told::Done => {
-                let Report { skipped, deleted, failed, retries, verified, .. } = report;
+                let Report { skipped, deleted, failed, retries, verified, stored, .. } = report;
                 let retried = if *retries > 0 { format!(", {}", human::plural(*retries, "retry").replace("retrys", "retries")) } else { String::new() };
+                let stored = match stored.saturating_sub(*verified) {
+                    0 => String::new(),
+                    more => format!(", {more} proved as stored (the source states no checksum)"),
+                };
                 vec![format!(
-                    "copied {} ({bytes}), {verified} proved, {skipped} unchanged, {deleted} deleted, {failed} failed, in {seconds}{retried}",
+                    "copied {} ({bytes}), {verified} proved at both ends{stored}, {skipped} unchanged, {deleted} deleted, {failed} failed, in {seconds}{retried}",
                     human::plural(report.copied, "object")
                 )]
             }

@@ -38,6 +38,8 @@ pub struct Report {
     pub seconds: f64,
     /// Objects whose bytes are proved at both ends: copied ones with more than their size, or those that `verify` found the same.
     pub verified: u64,
+    /// Objects copied whose bytes are proved at the destination, also where the source states no checksum (a local file).
+    pub stored: u64,
     /// Keys listed at the source.
     pub source_keys: u64,
     /// Keys listed at the destination.

@@ -185,6 +185,7 @@ impl Sync {
         self.report.bytes += copied.size;
         self.report.resumed_bytes += copied.resumed_bytes;
         self.report.verified += u64::from(copied.verified() > Proof::Size);
+        self.report.stored += u64::from(copied.destination_proof > Proof::Size);
         let progress = &self.engine.context.progress;
         progress.copied_objects.fetch_add(1, Ordering::Relaxed);
         progress.copied_bytes.fetch_add(copied.size, Ordering::Relaxed);
