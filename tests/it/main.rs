@@ -7,6 +7,7 @@ mod corruption;
 mod devserver;
 mod docs;
 mod doctor;
+mod features;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
 mod layering;
