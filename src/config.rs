@@ -112,10 +112,11 @@ impl Config {
             daemon: read_table(&mut root, "daemon", Daemon::read),
             ..Self::default()
         };
-        config.jobs = read_jobs(&document, &mut root, &config.stores);
+        config.jobs = read_jobs(&mut root, &config.stores);
         let missing = root.finish();
         let mut problems = document.problems.into_inner();
-        problems.extend(missing);
+        problems.sort_by_key(|(place, _)| *place);
+        let problems: Vec<Error> = problems.into_iter().map(|(_, problem)| problem).chain(missing).collect();
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -216,14 +217,15 @@ fn read_jobs(document: &Document<'_>, root: &mut Section<'_>, stores: &BTreeMap<
         other => other.clone(),
     };
     let mut jobs: Vec<Job> = Vec::new();
-    for mut section in root.tables("jobs") {
+    let sections = root.tables("jobs");
+    for mut section in sections {
         let job = Job::read(&mut section);
         if let Some(job) = job {
             for (key, address) in [("source", &job.source), ("destination", &job.destination)] {
                 if let Address::Store { store, .. } = address
                     && !stores.contains_key(store)
                     && store != "mem"
-                    && !stores::is_foreign_scheme(store)
+                    && !crate::storage::object_store::foreign::is_scheme(store)
                 {
                     section.problem(key, format!("there is no store '{store}'"), suggest(store, stores.keys().map(String::as_str)));
                 }
@@ -241,7 +243,7 @@ fn read_jobs(document: &Document<'_>, root: &mut Section<'_>, stores: &BTreeMap<
             jobs.push(job);
         }
         let missing = section.finish();
-        document.problems.borrow_mut().extend(missing);
+        root.missing.extend(missing);
     }
     jobs
 }

@@ -35,7 +35,7 @@ impl Cp {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let mut options = self.flags.options(session)?;
         if self.recursive {
-            let (source, destination) = self.flags.trees(session, &self.source, &self.destination).await?;
+            let (source, destination) = self.flags.trees(session, &self.source, &self.destination, &options).await?;
             return transfer::run(session, &self.flags.running, Run::Sync, (&self.source, source), (&self.destination, destination), options).await;
         }
         if options.files_from.is_some() {
@@ -50,8 +50,12 @@ impl Cp {
                 let destination = target(source, destination);
                 // One exact key was asked for: filters have nothing to choose from.
                 options.filter = crate::transfer::Filter::default();
-                let from = session.stores.object(source, Opening { follow_symlinks: self.flags.selection.follow_symlinks, ..Opening::default() }).await?;
-                let to = session.stores.object(&destination, Opening { make: !options.dry_run, ..Opening::default() }).await?;
+                let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+                let from = session
+                    .stores
+                    .object(source, Opening { follow_symlinks: self.flags.selection.follow_symlinks, make: false, bandwidth_bytes_per_second })
+                    .await?;
+                let to = session.stores.object(&destination, Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second }).await?;
                 transfer::run(session, &self.flags.running, Run::One, (source, from), (&destination, to), options).await
             }
         }

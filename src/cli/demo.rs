@@ -178,7 +178,7 @@ impl<'a> Stage<'a> {
     }
 
     async fn verify(&mut self) -> Result<(), Failure> {
-        let watch = Watch::start(&self.session.output, Arc::default(), STATS, self.session.clock.clone())?;
+        let watch = Watch::start(&self.session.output, Arc::default(), self.metrics.clone(), STATS, self.session.clock.clone())?;
         let report = transfer::verify(Job::new(self.photos.clone(), self.back.clone()), true, self.context()).await;
         watch.stop().await;
         let report = report?;
@@ -196,7 +196,7 @@ impl<'a> Stage<'a> {
         let context = self.context();
         tracing::debug!(what, "demo transfer begins");
         let before = self.metrics.retries.get();
-        let watch = Watch::start(&self.session.output, context.progress.clone(), STATS, context.clock.clone())?;
+        let watch = Watch::start(&self.session.output, context.progress.clone(), self.metrics.clone(), STATS, context.clock.clone())?;
         let report = transfer::run(Job { source, destination, options }, context).await;
         watch.stop().await;
         let mut report = report?;

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
 use crate::transfer::Progress;
 
 use super::human;
@@ -29,12 +30,12 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to show. `stats` is the time between status lines where there is no terminal; zero for none.
-    pub(super) fn start(output: &Output, progress: Arc<Progress>, stats: Duration, clock: Clock) -> Result<Self> {
+    pub(super) fn start(output: &Output, progress: Arc<Progress>, metrics: Arc<Metrics>, stats: Duration, clock: Clock) -> Result<Self> {
         let now = signal(SignalKind::user_defined1()).map_err(|e| Error::new(ErrorKind::Local, format!("SIGUSR1 cannot be caught: {e}")))?;
         let stop = CancellationToken::new();
         let bars = output.bars();
         let period = if output.quiet || stats.is_zero() { None } else { Some(stats) };
-        let show = Show { meter: Meter::new(progress, clock.clone()), clock, stop: stop.clone(), now };
+        let show = Show { meter: Meter::new(progress, metrics, clock.clone()), clock, stop: stop.clone(), now };
         let task = if bars.is_hidden() { tokio::spawn(show.lines(period)) } else { tokio::spawn(show.bars(bars)) };
         Ok(Self { stop, task: AbortOnDropHandle::new(task) })
     }
@@ -114,6 +115,7 @@ fn say(line: &str) {
 /// Turns counters into rates: over the last seconds, so that a stall shows.
 struct Meter {
     progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
     clock: Clock,
     begun: tokio::time::Instant,
     seen: std::collections::VecDeque<(tokio::time::Instant, u64)>,
@@ -123,9 +125,9 @@ struct Meter {
 const WINDOW: Duration = Duration::from_secs(15);
 
 impl Meter {
-    fn new(progress: Arc<Progress>, clock: Clock) -> Self {
+    fn new(progress: Arc<Progress>, metrics: Arc<Metrics>, clock: Clock) -> Self {
         let begun = clock.instant();
-        Self { progress, clock, begun, seen: [(begun, 0)].into() }
+        Self { progress, metrics, clock, begun, seen: [(begun, 0)].into() }
     }
 
     fn sample(&mut self) -> Sample {
@@ -149,7 +151,7 @@ impl Meter {
             skipped: p.skipped_objects.load(Relaxed),
             deleted: p.deleted_objects.load(Relaxed),
             failed: p.failed_objects.load(Relaxed),
-            retries: p.retries.load(Relaxed),
+            retries: p.retries.load(Relaxed) + self.metrics.retries.get(),
             rate,
             elapsed: now - self.begun,
         }
@@ -216,7 +218,7 @@ mod tests {
     async fn the_rate_is_that_of_the_last_seconds() {
         let progress = Arc::new(Progress::default());
         let clock = Clock::simulated(jiff::Timestamp::UNIX_EPOCH, 1);
-        let mut meter = Meter::new(progress.clone(), clock.clone());
+        let mut meter = Meter::new(progress.clone(), Arc::default(), clock.clone());
         for _ in 0..10 {
             clock.sleep(Duration::from_secs(1)).await;
             progress.moved_bytes.fetch_add(1000, Relaxed);

@@ -23,7 +23,10 @@ pub(super) async fn upload(session: &Session, destination: &Address, options: &O
     if destination.is_folder() {
         return Err(Error::invalid(format!("standard input has no name to keep in {destination}")).advise("give the whole key").into());
     }
-    let to = session.stores.object(destination, Opening { make: !options.dry_run, ..Opening::default() }).await?;
+    let to = session
+        .stores
+        .object(destination, Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second: options.bandwidth_bytes_per_second })
+        .await?;
     if options.dry_run {
         session.output.line(&format!("+ {}", to.prefix))?;
         return Ok(exit::OK);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::config::stores::Opening;
 use crate::config::transfer::{Copying, Resources, Selection};
 use crate::config::units;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::location::{Address, Location};
 use crate::transfer::{Context, Job, Options, Progress, Report};
 
@@ -62,13 +62,25 @@ impl Flags {
 
 impl Flags {
     /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
-    pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address) -> Result<(Location, Location)> {
-        let from = session.stores.tree(source, Opening { follow_symlinks: self.selection.follow_symlinks, make: false }).await?;
+    pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address, options: &Options) -> Result<(Location, Location)> {
+        let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+        refuse_file(source)?;
+        let from = session.stores.tree(source, Opening { follow_symlinks: self.selection.follow_symlinks, make: false, bandwidth_bytes_per_second }).await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
-            _ => session.stores.tree(destination, Opening { make: !self.dry_run, follow_symlinks: false }).await?,
+            _ => session.stores.tree(destination, Opening { make: !self.dry_run, follow_symlinks: false, bandwidth_bytes_per_second }).await?,
         };
         Ok((from, to))
+    }
+}
+
+/// Refuses a local file where a place that holds objects is wanted.
+pub(super) fn refuse_file(address: &Address) -> Result<()> {
+    match address {
+        Address::Path(path) if path.is_file() => {
+            Err(Error::invalid(format!("{address} is a file, not a directory")).advise("use cp without -r for one object"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -104,7 +116,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         ..Context::default()
     };
     let job = Job { source: from.1, destination: to.1, options };
-    let watch = Watch::start(&session.output, progress, running.stats, session.clock.clone())?;
+    let watch = Watch::start(&session.output, progress, session.stores.metrics().clone(), running.stats, session.clock.clone())?;
     let engine = async {
         // The engine's sender goes with its context, so that the events end with it.
         let result: Result<Report> = match run {
@@ -126,5 +138,8 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
     let (report, told): (_, Result<()>) = futures::join!(Box::pin(engine), telling);
     watch.stop().await;
     told?;
-    reporter.conclude(&report?)
+    let mut report = report?;
+    // The engine counts what it sends again itself; the rest is counted where it happens.
+    report.retries += session.stores.metrics().retries.get();
+    reporter.conclude(&report)
 }

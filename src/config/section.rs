@@ -26,8 +26,8 @@ pub(super) struct Document<'a> {
     pub(super) base: PathBuf,
     /// Where `env:` looks.
     pub(super) environment: &'a Environment,
-    /// What is wrong so far.
-    pub(super) problems: RefCell<Vec<Error>>,
+    /// What is wrong so far, and where in the text.
+    pub(super) problems: RefCell<Vec<(usize, Error)>>,
 }
 
 /// Where a value comes from: a place in the file, or a flag.
@@ -40,7 +40,11 @@ pub(super) enum Origin {
 impl Document<'_> {
     /// Records a mistake.
     pub(super) fn problem(&self, origin: &Origin, key: &str, message: impl fmt::Display, advice: impl Into<String>) {
-        self.problems.borrow_mut().push(self.error(origin, key, message, advice));
+        let place = match origin {
+            Origin::Span(span) => span.start,
+            Origin::Flag(_) => 0,
+        };
+        self.problems.borrow_mut().push((place, self.error(origin, key, message, advice)));
     }
 
     /// Words a mistake: `dragon.toml:12:5: stores.aws.regoin: ...`.
@@ -394,7 +398,7 @@ mod tests {
         let mut section = Section::new(&document, "", table.get_ref(), Origin::Span(0..0));
         read(&mut section);
         let mut all: Vec<_> = section.finish().iter().map(ToString::to_string).collect();
-        all.extend(document.problems.borrow().iter().map(ToString::to_string));
+        all.extend(document.problems.borrow().iter().map(|(_, problem)| problem.to_string()));
         all
     }
 

@@ -10,24 +10,19 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::storage::limit::{Bandwidth, Limit};
 use crate::storage::local::{LocalOptions, LocalStore};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
+use crate::storage::object_store::foreign::{self, ForeignStore};
 use crate::storage::oss::OssAccount;
 use crate::storage::s3::S3Account;
-use crate::storage::{Account, Key, Storage};
+use crate::storage::{Account, Key, Storage, open, retry};
 
 use super::Config;
 use super::section::suggest;
 use super::store::{StoreConfig, StoreKind};
-
-/// URL schemes that the object_store crate opens and that are stores without being configured.
-const FOREIGN_SCHEMES: [&str; 8] = ["gs", "az", "azure", "abfs", "abfss", "adl", "http", "https"];
-
-/// Whether a scheme is one that the object_store crate opens.
-pub(super) fn is_foreign_scheme(scheme: &str) -> bool {
-    FOREIGN_SCHEMES.contains(&scheme)
-}
 
 /// What a place is opened for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +31,8 @@ pub struct Opening {
     pub make: bool,
     /// Read what a local tree's symbolic links lead to.
     pub follow_symlinks: bool,
+    /// Most bytes a second that move to or from it.
+    pub bandwidth_bytes_per_second: Option<u64>,
 }
 
 /// The stores of a configuration, each opened at first use.
@@ -43,13 +40,19 @@ pub struct Opening {
 pub struct Stores {
     config: Arc<Config>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     accounts: Mutex<HashMap<String, Arc<dyn Account>>>,
 }
 
 impl Stores {
     /// The stores of a configuration. Opens none.
     pub fn new(config: Arc<Config>, clock: Clock) -> Self {
-        Self { config, clock, accounts: Mutex::default() }
+        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default() }
+    }
+
+    /// What is counted of all that is opened here.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The account behind a store's name. Fails with [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) where there is no such store, where a
@@ -91,7 +94,7 @@ impl Stores {
     /// Opens the place that holds what is under an address: `s3://b/a` is the prefix `a/`, a path a directory.
     pub async fn tree(&self, address: &Address, opening: Opening) -> Result<Location> {
         match address.tree() {
-            Address::Path(path) => Ok(Location::new(self.local(&path, opening)?, Key::EMPTY)),
+            Address::Path(path) => Ok(Location::new(self.layered(self.local(&path, opening)?, opening), Key::EMPTY)),
             Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(&store, &bucket, opening).await?, key)),
             Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
         }
@@ -106,7 +109,7 @@ impl Stores {
                     return Err(Error::invalid(format!("'{address}' is a directory, not a file")));
                 }
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Ok(Location::new(self.local(parent, opening)?, name))
+                Ok(Location::new(self.layered(self.local(parent, opening)?, opening), name))
             }
             Address::Store { store, bucket, key } => {
                 if key.is_empty() {
@@ -118,8 +121,28 @@ impl Stores {
         }
     }
 
-    /// Opens a bucket.
+    /// Opens a bucket, with the layers that every store wears.
     pub async fn bucket(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
+        let bare = self.bare(store, bucket, opening).await?;
+        Ok(self.layered(bare, opening))
+    }
+
+    fn layered(&self, storage: Arc<dyn Storage>, opening: Opening) -> Arc<dyn Storage> {
+        let mut patience = retry::Options::default();
+        if let Some(retries) = self.config.engine.retries {
+            patience.attempts_max = retries + 1;
+        }
+        let storage = match opening.bandwidth_bytes_per_second {
+            Some(rate) => {
+                let pipe = Bandwidth::new(self.clock.clone(), Some(rate));
+                Arc::new(Limit::new(storage, Some(pipe.clone()), Some(pipe)))
+            }
+            None => storage,
+        };
+        open::layered(storage, patience, self.clock.clone(), self.metrics.clone())
+    }
+
+    async fn bare(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
         if bucket.is_empty() {
             return Err(Error::invalid(format!("{store}:// names no bucket")).advise(format!("write {store}://BUCKET")));
         }
@@ -131,12 +154,12 @@ impl Stores {
                 }
                 StoreKind::ObjectStore { scheme, options } => {
                     self.configured(store)?;
-                    return foreign(scheme, bucket, options.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
+                    return open_foreign(scheme, bucket, options.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())));
                 }
                 StoreKind::S3(_) | StoreKind::Oss(_) => {}
             }
-        } else if is_foreign_scheme(store) {
-            return foreign(store, bucket, std::iter::empty());
+        } else if foreign::is_scheme(store) {
+            return open_foreign(store, bucket, std::iter::empty());
         }
         self.account(store).await?.bucket(bucket)
     }
@@ -146,11 +169,11 @@ impl Stores {
         let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
         let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
         let prefix = if rest.as_os_str().is_empty() { Key::EMPTY } else { Key::from(rest.as_os_str().as_bytes()).join(b"/") };
-        Ok(Location::new(self.local(there, Opening::default())?, prefix))
+        Ok(Location::new(self.layered(self.local(there, Opening::default())?, Opening::default()), prefix))
     }
 
     fn local(&self, root: &Path, opening: Opening) -> Result<Arc<dyn Storage>> {
-        let Opening { make, follow_symlinks } = opening;
+        let Opening { make, follow_symlinks, .. } = opening;
         let options = LocalOptions { create_root: make, follow_symlinks, clock: self.clock.clone(), ..LocalOptions::default() };
         Ok(Arc::new(LocalStore::open(root, options)?))
     }
@@ -164,6 +187,6 @@ fn directory_of(root: &Path, bucket: &str) -> Result<PathBuf> {
     Ok(root.join(OsStr::from_bytes(bucket.as_bytes())))
 }
 
-fn foreign(scheme: &str, bucket: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Arc<dyn Storage>> {
-    Ok(Arc::new(crate::storage::object_store::foreign::ForeignStore::open(&format!("{scheme}://{bucket}"), options)?))
+fn open_foreign(scheme: &str, bucket: &str, options: impl IntoIterator<Item = (String, String)>) -> Result<Arc<dyn Storage>> {
+    Ok(Arc::new(ForeignStore::open(&format!("{scheme}://{bucket}"), options)?))
 }
