@@ -20,6 +20,7 @@ mod config;
 mod cp;
 mod demo;
 mod dev_server;
+mod doctor;
 mod du;
 mod exit;
 mod flags;
@@ -91,6 +92,7 @@ enum Command {
     Mb(bucket::Mb),
     Rb(bucket::Rb),
     Presign(presign::Presign),
+    Doctor(doctor::Doctor),
     Config(config::ConfigCommand),
     DevServer(dev_server::DevServerCommand),
     Demo(demo::Demo),
@@ -181,13 +183,14 @@ impl Command {
             Self::Mb(c) => vec![&c.url],
             Self::Rb(c) => vec![&c.url],
             Self::Presign(c) => vec![&c.url],
+            Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
     /// Whether the command stops in an orderly way by itself when it is told to.
     fn transfers(&self) -> bool {
-        matches!(self, Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::DevServer(_) | Self::Demo(_))
+        matches!(self, Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_))
     }
 
     async fn run(self, session: &Session) -> Outcome {
@@ -203,6 +206,7 @@ impl Command {
             Self::Mb(c) => c.run(session).await,
             Self::Rb(c) => c.run(session).await,
             Self::Presign(c) => c.run(session).await,
+            Self::Doctor(c) => Box::pin(c.run(session)).await,
             Self::DevServer(c) => c.run(session).await,
             Self::Demo(c) => Box::pin(c.run(session)).await,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) => Ok(exit::OK),

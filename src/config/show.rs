@@ -23,6 +23,16 @@ impl Config {
         }
         toml::to_string(&table).unwrap_or_default()
     }
+
+    /// Who sets a key of a store: the flag, or the file. `None` where nobody does.
+    pub fn origin(&self, store: &str, key: &str) -> Option<String> {
+        if let Some(setting) = self.settings.iter().rfind(|s| s.store == store && s.key == key) {
+            return Some(setting.flag.clone());
+        }
+        let table: Table = self.text.expose().parse().unwrap_or_default();
+        table.get("stores")?.get(store)?.get(key)?;
+        Some(self.file.as_ref().map_or_else(|| "dragon.toml".to_owned(), |file| file.display().to_string()))
+    }
 }
 
 fn entry<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Table> {

@@ -119,7 +119,7 @@ impl StoreConfig {
 }
 
 /// The partition of an AWS region: credentials of one are unknown in another.
-pub(super) fn partition(region: &str) -> &'static str {
+pub fn partition(region: &str) -> &'static str {
     match region {
         r if r.starts_with("cn-") => "aws-cn",
         r if r.starts_with("us-gov-") => "aws-us-gov",

@@ -90,6 +90,13 @@ impl OssStore {
     }
 }
 
+impl OssStore {
+    /// `scheme://host[:port]` of the bucket's requests, as configured: what the bucket says of its region is not asked for.
+    pub fn address(&self) -> String {
+        self.0.client.address(&self.0.identity.bucket)
+    }
+}
+
 impl fmt::Display for OssStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "oss://{}", self.0.identity.bucket)

@@ -74,6 +74,11 @@ impl S3Account {
         Ok(S3Store { bucket: Arc::new(Bucket::new(self.client.clone(), name)), identity: Arc::new(identity), capabilities: Arc::new(capabilities(ordered)) })
     }
 
+    /// The region to begin with: a bucket elsewhere says so itself.
+    pub fn region(&self) -> &str {
+        &self.client.region
+    }
+
     /// The first endpoint's host and port, or AWS's name in its partition: buckets of one partition copy among each other.
     fn endpoint(&self) -> String {
         let authority = self.client.endpoints.first().and_then(|e| e.parse::<http::Uri>().ok()?.authority().map(ToString::to_string));
@@ -166,6 +171,16 @@ pub struct S3Store {
 }
 
 impl S3Store {
+    /// `scheme://host[:port]` of the bucket's requests, as configured: what the bucket says of its region is not asked for.
+    ///
+    /// Fails with [`ErrorKind::Invalid`] where no endpoint fits the bucket's name, the region and the options.
+    pub async fn address(&self) -> Result<String> {
+        let client = &self.bucket.client;
+        let endpoint = client.endpoints.first().map(String::as_str);
+        let site = endpoint::resolve(&client.options, endpoint, &client.region, &self.bucket.name).await?;
+        Ok(format!("{}://{}", site.scheme, site.authority))
+    }
+
     /// Names operation, key and store in an error.
     fn told<T>(&self, operation: &'static str, key: &Key, result: Result<T>) -> Result<T> {
         result.map_err(|e| e.during(operation).on_key(key).in_store(self))

@@ -79,6 +79,14 @@ impl std::fmt::Debug for Options {
     }
 }
 
+/// The proxy (`host:port`) that requests to a URI go through, as [`Options::proxy`] or the environment says; `None` where they go straight.
+///
+/// Fails with [`ErrorKind::Invalid`] where the proxy's URL is none.
+pub fn proxy_of(options: &Options, uri: &http::Uri) -> Result<Option<String>> {
+    let rules = proxy::rules(options, &|name| std::env::var(name).ok())?;
+    Ok(rules.intercept(uri).and_then(|found| proxy::address(&found).authority().map(ToString::to_string)))
+}
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {

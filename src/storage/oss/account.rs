@@ -58,6 +58,11 @@ impl OssAccount {
         Ok(Self { client: Arc::new(client), defaults: WriteDefaults::new(&options), identity })
     }
 
+    /// The region that requests are signed for: as given, else as the endpoint says.
+    pub fn region(&self) -> &str {
+        self.client.region()
+    }
+
     /// Opens a bucket. Makes no request. Fails on a name that no bucket can have (protocol.md 2.3).
     pub fn store(&self, name: &str) -> Result<OssStore> {
         check_name(name)?;

@@ -144,6 +144,17 @@ impl Client {
         self.endpoints.iter().all(|e| e.endpoint.is_cname())
     }
 
+    /// `scheme://host[:port]` of a bucket's requests, as configured.
+    pub(super) fn address(&self, bucket: &str) -> String {
+        let endpoint = &self.way(None).endpoint;
+        format!("{}://{}", endpoint.scheme(), endpoint.authority(Some(bucket)))
+    }
+
+    /// The region that is signed for, as configured.
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Sends a request and returns the answer of a status below 300, or the refusal as an error.
     pub(super) async fn send(&self, home: Option<&Home>, request: &Request<'_>) -> Result<Response> {
         let place = |e: Error| {

@@ -1,0 +1,113 @@
+//! The least that must be granted: an IAM or RAM policy for one bucket, one prefix and one role.
+
+use serde_json::{Value, json};
+
+use crate::cli::exit::Failure;
+use crate::cli::output::Output;
+use crate::config::store::{StoreKind, partition};
+use crate::storage::Key;
+
+use super::Role;
+
+/// A policy, and whom it is for.
+pub(super) struct Policy {
+    role: Role,
+    /// `IAM` or `RAM`.
+    system: &'static str,
+    document: Value,
+}
+
+impl Policy {
+    /// The policy of one end. `None` for stores that have neither IAM nor RAM.
+    pub(super) fn new(role: Role, kind: &StoreKind, region: &str, bucket: &str, prefix: &Key) -> Option<Self> {
+        let (system, document) = match kind {
+            StoreKind::S3(_) => ("IAM", iam(role, region, bucket, prefix)),
+            StoreKind::Oss(_) => ("RAM", ram(role, bucket, prefix)),
+            StoreKind::File { .. } | StoreKind::ObjectStore { .. } => return None,
+        };
+        Some(Self { role, system, document })
+    }
+
+    pub(super) fn print(&self, output: &Output) -> Result<(), Failure> {
+        let Self { role, system, document } = self;
+        if output.json {
+            return output.object(&json!({ "about": role.name(), "policy": system, "document": document }));
+        }
+        output.line(&format!("\nLeast {system} policy for the {}:\n{document:#}", role.name()))
+    }
+}
+
+/// IAM. The pattern characters of a literal prefix are escaped as IAM policy variables.
+fn iam(role: Role, region: &str, bucket: &str, prefix: &Key) -> Value {
+    let mut escaped = String::new();
+    for c in prefix.to_string().chars() {
+        match c {
+            '*' | '?' | '$' => escaped.extend(["${", c.encode_utf8(&mut [0; 4]), "}"]),
+            c => escaped.push(c),
+        }
+    }
+    let arn = format!("arn:{}:s3:::{bucket}", partition(region));
+    let on_objects: &[&str] = match role {
+        Role::Source => &["s3:GetObject"],
+        Role::Destination => &["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+    };
+    let mut statements = vec![
+        listing("s3:ListBucket", &arn, "s3:prefix", &escaped),
+        json!({ "Effect": "Allow", "Action": on_objects, "Resource": format!("{arn}/{escaped}*") }),
+    ];
+    if role == Role::Destination {
+        statements.push(json!({ "Effect": "Allow", "Action": "s3:ListBucketMultipartUploads", "Resource": arn }));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// RAM, which has no escape for a literal `*` or `?`: such a prefix is granted a little more widely.
+fn ram(role: Role, bucket: &str, prefix: &Key) -> Value {
+    let prefix = prefix.to_string();
+    let resource = format!("acs:oss:*:*:{bucket}");
+    let on_objects: &[&str] = match role {
+        Role::Source => &["oss:GetObject"],
+        Role::Destination => &["oss:GetObject", "oss:PutObject", "oss:DeleteObject", "oss:AbortMultipartUpload", "oss:ListParts"],
+    };
+    let mut statements = vec![
+        listing("oss:ListObjects", &resource, "oss:Prefix", &prefix),
+        json!({ "Effect": "Allow", "Action": on_objects, "Resource": format!("{resource}/{prefix}*") }),
+    ];
+    if role == Role::Destination {
+        statements.push(json!({ "Effect": "Allow", "Action": "oss:ListMultipartUploads", "Resource": resource }));
+    }
+    json!({ "Version": "1", "Statement": statements })
+}
+
+/// Listing is a right on the bucket, narrowed to the prefix by a condition.
+fn listing(action: &str, resource: &str, variable: &str, prefix: &str) -> Value {
+    let mut statement = json!({ "Effect": "Allow", "Action": action, "Resource": resource });
+    if !prefix.is_empty() {
+        statement["Condition"] = json!({ "StringLike": { variable: format!("{prefix}*") } });
+    }
+    statement
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_reads_and_no_more() {
+        let policy = iam(Role::Source, "cn-north-1", "photos", &Key::from("2026/a*/"));
+        assert_eq!(policy["Statement"][0]["Resource"], "arn:aws-cn:s3:::photos");
+        assert_eq!(policy["Statement"][0]["Condition"]["StringLike"]["s3:prefix"], "2026/a${*}/*");
+        assert_eq!(policy["Statement"][1], json!({ "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws-cn:s3:::photos/2026/a${*}/*" }));
+        assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_destination_writes_under_its_prefix_only() {
+        let policy = ram(Role::Destination, "photos-cn", &Key::from("2026/"));
+        let text = policy.to_string();
+        for part in ["oss:PutObject", "oss:DeleteObject", "oss:AbortMultipartUpload", "acs:oss:*:*:photos-cn/2026/*", "\"oss:Prefix\":\"2026/*\""] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(ram(Role::Source, "b", &Key::EMPTY)["Statement"][0].get("Condition").is_none());
+    }
+}
