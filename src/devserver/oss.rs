@@ -22,13 +22,13 @@ use jiff::Timestamp;
 use super::auth::Accounts;
 pub use super::auth::{AccessKey, Token};
 use super::store::{Object, Store};
-use super::traffic;
+use super::traffic::{self, Target};
 use super::{Credentials, Dialect};
 use crate::clock::Clock;
 use address::Addressing;
 use error::{OssError, OssResult};
 use intake::Body;
-use operation::{BucketOperation, ObjectOperation, Operation, Target};
+use operation::{BucketOperation, ObjectOperation, Operation};
 use reply::{Reply, ReplyBody};
 use request::Head;
 
@@ -99,9 +99,9 @@ pub(super) struct OssDialect {
 impl Dialect for OssDialect {
     fn operation(&self, request: &Parts) -> &'static str {
         let target = match Head::read(request.clone(), &self.addressing) {
-            Ok(Head { key: Some(_), .. }) => traffic::Target::Object,
-            Ok(Head { bucket: Some(_), .. }) => traffic::Target::Bucket,
-            _ => traffic::Target::Service,
+            Ok(Head { key: Some(_), .. }) => Target::Object,
+            Ok(Head { bucket: Some(_), .. }) => Target::Bucket,
+            _ => Target::Service,
         };
         traffic::operation(target, request)
     }
@@ -163,9 +163,10 @@ impl OssDialect {
     fn admit(&self, head: &Head) -> OssResult<Operation> {
         refuse_aws_chunked(head)?;
         let operation = Operation::of(head);
-        if let Ok(Operation::Bucket(bucket, _) | Operation::Object(Target { bucket, .. }, _)) = &operation
-            && !matches!(operation, Ok(Operation::Bucket(_, BucketOperation::Put)))
-        {
+        // But not where the request could make the bucket: PutBucket, of which PutBucketAcl is a kind.
+        let makes_bucket = matches!(operation, Ok(Operation::Bucket(_, BucketOperation::Put | BucketOperation::PutAcl)));
+        if let Some(bucket) = head.bucket.as_deref().filter(|_| !makes_bucket) {
+            operation::check_bucket_name(bucket)?;
             self.store.bucket(bucket)?;
         }
         let caller = self.accounts.identify(head, &self.region, self.clock.now())?;

@@ -109,7 +109,7 @@ impl Fields {
             return Err(malformed("Invalid signing product in Authorization header.").detail("Product", product));
         }
         if self.region != region {
-            return Err(malformed("Invalid signing region in Authorization header.").detail("Region", region));
+            return Err(malformed("Invalid signing region in Authorization header.").ec("0002-00000226").detail("Region", region));
         }
         Ok(())
     }

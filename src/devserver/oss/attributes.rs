@@ -107,14 +107,16 @@ pub(super) fn tags_of_header(text: &str) -> OssResult<BTreeMap<String, String>> 
     check_tags(pairs?)
 }
 
-/// At most 10 tags, each key once, 1 to 128 bytes, each value up to 256: protocol.md 2.2.
+/// At most 10 tags, each key once, 1 to 128 bytes, each value up to 256 (protocol.md 2.2), of letters, digits, blanks and
+/// `+-=._:/` (OSS2's own suite: `%` and `@` are refused).
 pub(super) fn check_tags(pairs: Vec<(String, String)>) -> OssResult<BTreeMap<String, String>> {
     if pairs.len() > TAGS_MAX {
         return Err(OssError::new(400, "BadRequest", "An object can have at most 10 tags."));
     }
     let mut tags = BTreeMap::new();
     for (key, value) in pairs {
-        if key.is_empty() || key.len() > 128 || value.len() > 256 || tags.contains_key(&key) {
+        let plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " +-=._:/".contains(c));
+        if key.is_empty() || key.len() > 128 || value.len() > 256 || tags.contains_key(&key) || !plain(&key) || !plain(&value) {
             return Err(invalid_tag(&key));
         }
         tags.insert(key, value);

@@ -146,6 +146,7 @@ impl OssDialect {
         xml.open("BucketStat").leaf("Storage", objects.iter().map(|(_, size)| size).sum::<u64>().to_string());
         xml.leaf("ObjectCount", objects.len().to_string()).leaf("MultipartUploadCount", uploads.len().to_string()).leaf("LiveChannelCount", "0");
         xml.leaf("MultipartPartCount", uploads.iter().map(|upload| upload.parts.len()).sum::<usize>().to_string());
+        xml.leaf("DeleteMarkerCount", "0");
         // When this was counted; the service has not counted a new bucket yet.
         let counted_at = if objects.is_empty() { 0 } else { self.store.now().as_second() };
         xml.leaf("LastModifiedTime", counted_at.to_string());

@@ -70,11 +70,16 @@ impl OssDialect {
     /// request's own, for they are not inherited.
     fn copied_attributes(&self, target: &Target, head: &Head, source: &Object) -> OssResult<Attributes> {
         let own = self.new_attributes(target, head)?;
-        let tags = if directive(head, "x-oss-tagging-directive")?.eq_ignore_ascii_case("replace") { own.tags.clone() } else { source.attributes.tags.clone() };
-        let mut attributes = match directive(head, "x-oss-metadata-directive")? {
-            "REPLACE" => own,
-            _ => Attributes { acl: own.acl, storage_class: own.storage_class, encryption: own.encryption, ..Attributes::clone(&source.attributes) },
+        let tags = if replaces(head, "x-oss-tagging-directive")? { own.tags.clone() } else { source.attributes.tags.clone() };
+        let mut attributes = if replaces(head, "x-oss-metadata-directive")? {
+            own
+        } else {
+            Attributes { acl: own.acl, storage_class: own.storage_class, encryption: own.encryption, ..Attributes::clone(&source.attributes) }
         };
+        // What the bytes cannot be decrypted without stays, says Alibaba's suite for its SDK.
+        for (name, value) in source.attributes.metadata.iter().filter(|(name, _)| name.starts_with("client-side-encryption-")) {
+            attributes.metadata.entry(name.clone()).or_insert_with(|| value.clone());
+        }
         // The type stays unless another one is named.
         attributes.content_type = attributes.content_type.or_else(|| source.attributes.content_type.clone());
         attributes.tags = tags;
@@ -84,11 +89,12 @@ impl OssDialect {
     }
 }
 
-/// A directive as it is written. Alibaba's suite for its SDK shows that `replace` in lower case does not replace metadata.
-fn directive<'h>(head: &'h Head, name: &str) -> OssResult<&'h str> {
+/// Whether a directive says to replace; COPY is the default.
+fn replaces(head: &Head, name: &str) -> OssResult<bool> {
     match head.header(name)? {
-        None => Ok("COPY"),
-        Some(text) if text.eq_ignore_ascii_case("copy") || text.eq_ignore_ascii_case("replace") => Ok(text),
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("copy") => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("replace") => Ok(true),
         Some(text) => Err(OssError::bad_value(name, text, "The directive must be COPY or REPLACE.")),
     }
 }

@@ -186,7 +186,7 @@ impl OssDialect {
         xml.open("ListMultipartUploadsResult");
         encoding.declare(&mut xml);
         xml.leaf("Bucket", bucket).leaf("KeyMarker", encoding.name(key_marker)).leaf("UploadIdMarker", id_marker);
-        let (next_key, next_id) = next_markers(&page, &prefixes).filter(|_| truncated).unwrap_or_default();
+        let (next_key, next_id) = next_markers(&page, &prefixes).unwrap_or_default();
         xml.leaf("NextKeyMarker", encoding.name(next_key)).leaf("NextUploadIdMarker", next_id);
         xml.leaf("Delimiter", encoding.name(delimiter)).leaf("Prefix", encoding.name(prefix));
         xml.leaf("MaxUploads", limit.to_string()).leaf("IsTruncated", truncated.to_string());

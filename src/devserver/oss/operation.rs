@@ -160,7 +160,7 @@ impl BucketOperation {
 
 impl ObjectOperation {
     fn of(head: &Head) -> OssResult<Self> {
-        refuse_absent(head)?;
+        refuse_unknown(head, &["live"])?;
         let has = |name| head.query.has(name);
         let upload_id = || -> OssResult<String> { Ok(head.query.text("uploadId")?.unwrap_or_default().to_owned()) };
         let copies = head.headers.contains_key("x-oss-copy-source");
@@ -294,6 +294,7 @@ mod tests {
             ("PUT /bkt/k?partNumber=0&uploadId=U", "InvalidArgument"),
             ("PUT /bkt/k?partNumber=10001&uploadId=U", "InvalidArgument"),
             ("POST /bkt/k?append", "MissingArgument"),
+            ("PUT /bkt/k?live", "NotImplemented"),
             ("POST /bkt/k", "MethodNotAllowed"),
             ("GET /Bkt/k", "InvalidBucketName"),
             ("GET /b.t/k", "InvalidBucketName"),

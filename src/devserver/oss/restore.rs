@@ -67,6 +67,9 @@ impl OssDialect {
                 );
             }
             check_days(class_of(object), days)?;
+            if class_of(object) == "Archive" && tier.is_some() {
+                return Err(OssError::malformed_xml());
+            }
             let ready = match phase(object, now) {
                 Phase::Ongoing => return Err(OssError::new(409, "RestoreAlreadyInProgress", "The restore operation is in progress.")),
                 Phase::Ready => {
@@ -110,7 +113,7 @@ fn read_request(document: &[u8]) -> OssResult<(i64, Option<String>)> {
     match root.child("JobParameters").and_then(|parameters| parameters.value("Tier")) {
         None => Ok((days, None)),
         Some(tier @ ("Expedited" | "Standard" | "Bulk")) => Ok((days, Some(tier.to_owned()))),
-        Some(_) => Err(OssError::malformed_xml()),
+        Some(tier) => Err(OssError::bad_value("Tier", tier, "The tier must be Expedited, Standard or Bulk.")),
     }
 }
 

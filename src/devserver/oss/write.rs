@@ -38,12 +38,13 @@ impl OssDialect {
 
     /// AppendObject: only at the end of what is there, and only where it was begun by an append.
     pub(super) async fn append_object(&self, target: &Target, head: &Head, body: Body, position: u64) -> OssResult<Reply> {
-        let attributes = self.new_attributes(target, head)?;
+        // Only the first append sets attributes; in later ones they are not even looked at.
+        let attributes = self.new_attributes(target, head);
         let (content, digests) = intake::store(head, body, self.store.writer()).await?;
         let object = self.store.write(&target.bucket, &target.key, |current| {
             let Some(current) = current else {
                 check_position(position, 0, 0)?;
-                return Ok(self.appended(content, Digests { md5: None, ..digests }, Arc::new(attributes)));
+                return Ok(self.appended(content, Digests { md5: None, ..digests }, Arc::new(attributes?)));
             };
             condition::check_overwrite(head, Some(current))?;
             if current.kind != Kind::Appendable {

@@ -100,6 +100,8 @@ async fn an_archived_object_is_read_only_while_it_is_restored() {
 
     let two_days = b"<RestoreRequest><Days>2</Days></RestoreRequest>";
     assert_eq!(cloud.send("POST /bkt/k?restore", &[], b"<RestoreRequest><Days>8</Days></RestoreRequest>").await.refused(), (400, "InvalidArgument"));
+    let tiered = b"<RestoreRequest><Days>2</Days><JobParameters><Tier>Bulk</Tier></JobParameters></RestoreRequest>";
+    assert_eq!(cloud.send("POST /bkt/k?restore", &[], tiered).await.refused(), (400, "MalformedXML"), "Archive knows no tiers");
     assert_eq!(cloud.send("POST /bkt/k?restore", &[], two_days).await.status, 202);
     assert_eq!(cloud.send("POST /bkt/k?restore", &[], two_days).await.refused(), (409, "RestoreAlreadyInProgress"));
     assert_eq!(cloud.send("HEAD /bkt/k", &[], b"").await.header("x-oss-restore"), "ongoing-request=\"true\"");
@@ -112,6 +114,8 @@ async fn an_archived_object_is_read_only_while_it_is_restored() {
     cloud.wait(49 * 3600).await;
     assert_eq!(cloud.send("GET /bkt/k", &[], b"").await.refused(), (403, "InvalidObjectState"));
 
+    cloud.send("PUT /bkt/cold", &[("x-oss-storage-class", "ColdArchive")], BODY).await;
+    assert_eq!(cloud.send("POST /bkt/cold?restore", &[], tiered).await.header("x-oss-object-restore-priority"), "Bulk");
     cloud.put("standard", BODY).await;
     assert_eq!(cloud.send("POST /bkt/standard?restore", &[], b"").await.refused(), (400, "OperationNotSupported"));
 }
