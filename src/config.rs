@@ -208,7 +208,7 @@ fn read_stores(document: &Document<'_>, root: &mut Section<'_>, settings: &[Sett
     stores
 }
 
-fn read_jobs(document: &Document<'_>, root: &mut Section<'_>, stores: &BTreeMap<String, StoreConfig>) -> Vec<Job> {
+fn read_jobs(root: &mut Section<'_>, stores: &BTreeMap<String, StoreConfig>) -> Vec<Job> {
     // Names of stores that are one service become one name, so that two names of one bucket are seen.
     let place = |address: &Address| match address {
         Address::Store { store, bucket, key } if stores.contains_key(store) => {
