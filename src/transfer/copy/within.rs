@@ -1,20 +1,19 @@
-//! Copies within one service, and takes back what is known to be wrong.
+//! Copies within one service: the bytes do not pass through here.
 
-use futures::stream::{self, StreamExt};
-
-use super::{Copier, Setback};
-use crate::error::{Error, ErrorKind, Result};
+use super::read::Reader;
+use super::{Copier, Setback, count_retry};
+use crate::error::{Error, ErrorKind};
+use crate::storage::ObjectRef;
 use crate::storage::checksum::Agreement;
-use crate::storage::{Key, ObjectRef, PutOutput};
 use crate::transfer::stamp::known_checksums;
 use crate::transfer::task::{Copied, CopyTask};
 
 impl Copier {
     /// Lets the service copy, where both ends are one account's and both state a checksum of the whole. `None` where the bytes must pass through here.
-    pub(super) async fn copy_within(&self, task: &CopyTask) -> Result<Option<Copied>, Setback> {
+    pub(super) async fn copy_within(&self, task: &CopyTask, reader: &Reader) -> Result<Option<Copied>, Setback> {
         let from = self.source.identity();
-        let Some(server) = self.destination.server_copy().filter(|s| s.can_copy_from(from) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
-        let info = self.look(task).await?;
+        let Some(server) = self.writer.destination.server_copy().filter(|s| s.can_copy_from(from) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
+        let info = reader.look().await?;
         let stated = known_checksums(&info);
         if stated.is_empty() {
             return Ok(None);
@@ -32,7 +31,7 @@ impl Copier {
         let made = ObjectRef { key: task.destination_key.clone(), version: output.version.clone() };
         let mut checksums = output.checksums.clone();
         if stated.agreement(&checksums) == Agreement::Unknown {
-            checksums = known_checksums(&self.destination.head(&made).await?);
+            checksums = known_checksums(&self.writer.destination.head(&made).await?);
         }
         match stated.agreement(&checksums) {
             Agreement::Equal(algorithm) => Ok(Some(Copied {
@@ -47,36 +46,10 @@ impl Copier {
             })),
             Agreement::Different(algorithm) => {
                 let error = Error::integrity(format!("the service copied the object, and its {algorithm} differs from the source's"));
-                self.count_retry(&error, "a copy within the service went wrong, sending the bytes over it");
+                count_retry(&self.context.progress, &error, "a copy within the service went wrong, sending the bytes over it");
                 Ok(None)
             }
             Agreement::Unknown => Ok(None),
         }
-    }
-
-    /// Removes an object that was just written and is known to be wrong, so that no later run takes it for the copy it says it is.
-    /// Only that version, or only where the object is still the one we wrote. Returns `error`, which says so if that failed too.
-    pub(super) async fn withdraw(&self, key: &Key, written: &PutOutput, error: Error) -> Error {
-        match self.try_withdraw(key, written).await {
-            Ok(()) => error,
-            Err(failed) => Error::integrity(format!("{}; the wrong object is still there, because removing it failed: {failed}", error.message()))
-                .during("put")
-                .on_key(key)
-                .in_store(&self.destination)
-                .advise("delete the object at the destination, then copy it again"),
-        }
-    }
-
-    async fn try_withdraw(&self, key: &Key, written: &PutOutput) -> Result<()> {
-        let object = ObjectRef { key: key.clone(), version: written.version.clone() };
-        if written.version.is_none() {
-            match self.destination.head(&object).await {
-                Ok(info) if info.etag != written.etag => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                other => other.map(drop)?,
-            }
-        }
-        let deleted: Vec<_> = self.destination.delete(stream::iter([object]).boxed()).collect().await;
-        deleted.into_iter().try_for_each(|(_, outcome)| outcome.map(drop))
     }
 }
