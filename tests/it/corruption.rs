@@ -12,6 +12,7 @@ use dragon::error::{Error, ErrorKind};
 use dragon::storage::location::Location;
 use dragon::storage::open::layered;
 use dragon::storage::{Account, Get, Key, ObjectRef, Payload, Put, Storage, oss, retry, s3};
+use dragon::transfer::event::ObjectEvent;
 use dragon::transfer::task::{Copied, Proof};
 use dragon::transfer::{Context, Event, Job, run};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -71,7 +72,8 @@ impl Bridge {
         let mut outcome = None;
         while let Some(event) = told.recv().await {
             if let Event::Object(object) = event {
-                outcome = Some(object.copied.ok_or_else(|| object.error.expect("a copy or an error")));
+                let ObjectEvent { copied, error, .. } = *object;
+                outcome = Some(copied.ok_or_else(|| error.expect("a copy or an error")));
             }
         }
         let outcome = outcome.expect("an event for the object");
