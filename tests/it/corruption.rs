@@ -254,6 +254,7 @@ async fn a_range_that_is_ignored() {
 }
 
 /// Syncs while `meddle` runs as soon as the source has been asked for its second range, which then waits a moment.
+#[allow(clippy::disallowed_methods, reason = "a test waits for a real server")]
 async fn meddled<F: Future<Output = ()>>(bridge: &Bridge, meddle: impl FnOnce() -> F) -> End {
     bridge.server.reset_traffic();
     bridge.server.inject(Fault::new(Effect::Delay(Duration::from_millis(600))).on(bridge.from).operation("GetObject").always().skip(1));

@@ -147,7 +147,8 @@ impl Writer {
         let stamped = Stamp::read(&target.attributes.user).is_some_and(|stamp| Stamp::read(&info.attributes.user) == Some(stamp));
         let gone = error.kind() == ErrorKind::UploadNotFound;
         // Where nothing is stated: an upload that is gone and an object of that size from the same source can only be ours.
-        if !proved && !(gone && stamped && info.size == filled.crc.len) {
+        let ours = proved || gone && stamped && info.size == filled.crc.len;
+        if !ours {
             return Err(error);
         }
         if !gone {

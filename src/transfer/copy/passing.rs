@@ -20,7 +20,7 @@ pub(super) struct Seen(Arc<Mutex<Passage>>);
 enum Passage {
     #[default]
     Underway,
-    Passed(Crc64, Option<Digester>),
+    Passed(Crc64, Option<Box<Digester>>),
     Broke(Error),
 }
 
@@ -32,7 +32,7 @@ impl Seen {
     /// What was computed. Fails where the writer says that it is done, but did not read to the end.
     pub(super) fn taken(&self) -> Result<(Crc64, Option<Digester>)> {
         match std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            Passage::Passed(crc, digester) => Ok((crc, digester)),
+            Passage::Passed(crc, digester) => Ok((crc, digester.map(|d| *d))),
             Passage::Underway => Err(Error::integrity("the destination says that it is done, but has not read all bytes")),
             Passage::Broke(error) => Err(error),
         }
@@ -114,7 +114,7 @@ impl<E: Fn(&Crc64, Option<&Digester>) -> Result<()>> Watched<E> {
         }
         let crc = self.crc.finish();
         (self.end)(&crc, self.digester.as_ref())?;
-        self.seen.set(Passage::Passed(crc, self.digester.take()));
+        self.seen.set(Passage::Passed(crc, self.digester.take().map(Box::new)));
         Ok(None)
     }
 }
