@@ -45,7 +45,7 @@ impl Stage {
         for command in [
             "dragon mb s3://photos",
             "dragon mb oss://photos-cn",
-            "dragon cp pictures/one.jpg s3://photos/2026/a.jpg",
+            "dragon cp ./pictures/one.jpg s3://photos/2026/a.jpg",
             "dragon cp -r ./pictures s3://photos/2026/",
         ] {
             stage.run(command).await;
