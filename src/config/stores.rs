@@ -91,11 +91,12 @@ impl Stores {
         }
     }
 
-    /// Opens the place that holds what is under an address: `s3://b/a` is the prefix `a/`, a path a directory.
+    /// Opens the place that holds what is under an address. The prefix is kept as it was typed: the engine takes `s3://b/a` as `a/`,
+    /// and says so where `a` is an object.
     pub async fn tree(&self, address: &Address, opening: Opening) -> Result<Location> {
-        match address.tree() {
-            Address::Path(path) => Ok(Location::new(self.layered(self.local(&path, opening)?, opening), Key::EMPTY)),
-            Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(&store, &bucket, opening).await?, key)),
+        match address {
+            Address::Path(path) => Ok(Location::new(self.layered(self.local(path, opening)?, opening), Key::EMPTY)),
+            Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(store, bucket, opening).await?, key.clone())),
             Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
         }
     }

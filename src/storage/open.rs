@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) where the address is none, or its store is not built into this library.
 pub async fn open(address: &str) -> Result<Location> {
     let clock = Clock::system();
-    let (storage, prefix) = bare(&Address::parse(address)?.tree(), &clock).await?;
+    let (storage, prefix) = bare(&Address::parse(address)?, &clock).await?;
     Ok(Location::new(layered(storage, retry::Options::default(), clock, Arc::default()), prefix))
 }
 
@@ -63,8 +63,8 @@ mod tests {
     #[tokio::test]
     async fn an_address_opens_a_place_that_works() {
         let place = open("mem://bucket/prefix").await.expect("a place");
-        assert_eq!(place.prefix, Key::from("prefix/"));
-        place.storage.put(&place.key(b"a"), "x".into(), super::super::Put::default()).await.expect("written");
+        assert_eq!(place.tree().prefix, Key::from("prefix/"));
+        place.storage.put(&place.tree().key(b"a"), "x".into(), super::super::Put::default()).await.expect("written");
     }
 
     #[tokio::test]

@@ -361,6 +361,7 @@ fn both_clouds_are_reached_and_no_secret_is_told() {
     assert!(object["crc64xz"].is_string() && object["destination_proof"] == "crc64xz", "{object}");
     run(&["sync", "s3://photos/p", "oss://photos-cn/q"], 0).says("copied 0 objects");
     run(&["verify", "s3://photos/p", "oss://photos-cn/q", "--deep"], 0).says("2 objects proved the same");
+    run(&["sync", "s3://photos/p/x", "oss://photos-cn/q"], 2).says("use cp");
     run(&["rm", "oss://photos-cn/q/x"], 0);
     run(&["verify", "s3://photos/p", "oss://photos-cn/q"], 4).says("missing_destination x");
     run(&["stat", "oss://photos-cn/q/d/y z+%"], 0).says("checksum crc64xz");
