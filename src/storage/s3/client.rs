@@ -36,6 +36,7 @@ pub(super) struct Client {
     endpoint_index: AtomicUsize,
     skew_millis: AtomicI64,
     checksums_refused: AtomicBool,
+    checksums_unstated: AtomicBool,
 }
 
 impl Client {
@@ -55,6 +56,7 @@ impl Client {
             endpoint_index: AtomicUsize::new(0),
             skew_millis: AtomicI64::new(0),
             checksums_refused: AtomicBool::new(false),
+            checksums_unstated: AtomicBool::new(false),
         })
     }
 
@@ -66,8 +68,19 @@ impl Client {
     /// Notes, once, that the service refuses them: from now on Content-MD5 guards what is sent.
     pub(super) fn forget_checksums(&self, why: &Error) {
         if !self.checksums_refused.swap(true, Ordering::Relaxed) {
-            tracing::warn!(endpoint = self.endpoints.first().map_or("AWS", String::as_str), error = %why, "this S3 service does not know CRC64NVME checksums; Content-MD5 is sent instead");
+            tracing::warn!(endpoint = self.name(), error = %why, "this S3 service does not know CRC64NVME checksums; Content-MD5 is sent instead");
         }
+    }
+
+    /// Notes, once, that the service took one and did not state it: it may never have looked (moto, rclone).
+    pub(super) fn note_unstated(&self) {
+        if !self.checksums_unstated.swap(true, Ordering::Relaxed) {
+            tracing::info!(endpoint = self.name(), "this S3 service states no CRC64NVME of what it is sent; its ETags prove it where they are MD5s");
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.endpoints.first().map_or("AWS", String::as_str)
     }
 
     /// The service's time as far as it is known.

@@ -133,6 +133,10 @@ pub(super) async fn send_body(
         set(&mut call.headers, "x-amz-checksum-crc64nvme", &BASE64.encode(crc.to_be_bytes()))?;
         match bucket.send(&call).await {
             Err(e) if may_be_of_checksums(&e) => refused = Some(e),
+            Ok(response) if response.header("x-amz-checksum-crc64nvme").is_none() => {
+                bucket.client.note_unstated();
+                return Ok(response);
+            }
             other => return other,
         }
         call.headers.remove("x-amz-checksum-crc64nvme");
