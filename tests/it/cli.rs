@@ -389,3 +389,40 @@ fn a_signal_ends_the_dev_server_cleanly() {
     assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
     assert_eq!(served.child.wait().expect("ends").code(), Some(0));
 }
+
+/// Starts a copy that takes minutes, and sends it a signal once it moves.
+fn interrupted_by(signal: &str) -> Ended {
+    let place = Place::new();
+    place.write("a/large", &"x".repeat(1 << 20));
+    let args = ["sync", "./a", "./b", "--bandwidth", "4KiB/s", "--stats", "1h"];
+    let mut child = place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let send = |signal: &str| assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs").success());
+    // SIGUSR1 is answered once the run watches for it; before, it would end the process.
+    while std::fs::read_to_string(format!("/proc/{}/status", child.id())).is_ok_and(|status| !catches_usr1(&status)) {
+        std::thread::yield_now();
+    }
+    send("-USR1");
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a status line");
+    assert!(line.contains("objects") && line.contains("/s"), "{line}");
+    send(signal);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).expect("text");
+    let output = child.wait_with_output().expect("ends");
+    let left: Vec<_> = std::fs::read_dir(place.path("b")).expect("made").map(|e| e.expect("an entry").file_name()).collect();
+    assert!(left.is_empty(), "an interrupted copy leaves nothing half done: {left:?}");
+    Ended { code: output.status.code().expect("an exit status"), stdout: String::from_utf8(output.stdout).expect("UTF-8"), stderr: rest }
+}
+
+/// Whether a process handles SIGUSR1 (signal 10), by its `SigCgt` mask.
+fn catches_usr1(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask").trim();
+    u64::from_str_radix(mask, 16).expect("hexadecimal") & (1 << 9) != 0
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_signals_status() {
+    interrupted_by("-INT").ends(130);
+    interrupted_by("-TERM").ends(143);
+}
