@@ -67,8 +67,6 @@ impl Addressing {
         if let Some(bucket) = self.cnames.get(host) {
             return HostKind::Bucket(bucket.clone());
         }
-        // A bare name, such as a container's, is how people reach a development server on another machine; the service
-        // itself has no such hosts, so the SDKs' virtual hosts of it are what must work.
         if host.is_empty() || host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return HostKind::Path;
         }
@@ -77,6 +75,7 @@ impl Addressing {
         }
         match host.split_once('.') {
             Some((bucket, rest)) if rest == "localhost" || is_endpoint(rest) || self.endpoints.iter().any(|e| e == rest) => HostKind::Bucket(bucket.to_owned()),
+            // Any other name, such as a container's, is an endpoint too: path style is refused there, as the service does.
             _ => HostKind::Endpoint,
         }
     }
