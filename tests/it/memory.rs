@@ -193,7 +193,7 @@ impl Clouds {
 fn a_large_object_is_copied_within_the_memory_given() {
     const BUDGET_KIB: u64 = 64 << 10;
     const MIB: u64 = 1 << 20;
-    // The clouds, in debug builds too, take a minute for 2 GiB: that is for CI.
+    // 2 GiB take debug builds of Dragon and of the clouds minutes: that is for CI.
     let full = ["CI", "DRAGON_TEST_FOREIGN"].iter().any(|name| std::env::var_os(name).is_some());
     let size_mib = if full { 2048 } else { 256 };
     let folder = tempfile::tempdir().expect("a folder");
