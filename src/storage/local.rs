@@ -79,8 +79,8 @@ pub struct LocalStore {
 }
 
 impl LocalStore {
-    /// Opens a tree. Fails with [`ErrorKind::BucketNotFound`] where there is no such directory (and none is to be made), and with
-    /// [`ErrorKind::Invalid`] where `root` is a file.
+    /// Opens a tree. Fails with [`ErrorKind::BucketNotFound`] where there is no such directory (and none is to be made), with
+    /// [`ErrorKind::Local`] where it cannot be made, and with [`ErrorKind::Invalid`] where `root` is a file.
     pub fn open(root: impl AsRef<Path>, options: LocalOptions) -> Result<Self> {
         let failed = |e: Error| e.during("open").in_store(root.as_ref().display());
         let root = Root::open(root.as_ref(), options.create_root).map_err(failed)?;

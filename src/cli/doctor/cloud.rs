@@ -6,9 +6,10 @@ use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 use crate::config::store::{StoreKind, partition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::open::layered;
 use crate::storage::oss::OssAccount;
 use crate::storage::s3::S3Account;
-use crate::storage::{Service, Storage, transport};
+use crate::storage::{Service, Storage, retry, transport};
 
 use super::findings::Findings;
 
@@ -37,7 +38,7 @@ impl Cloud {
                     service: Service::S3,
                     region: account.region().to_owned(),
                     account: store.identity().account.clone(),
-                    storage: Arc::new(store),
+                    storage: patient(session, Arc::new(store)),
                     transport: options.transport.clone(),
                 }
             }
@@ -49,7 +50,7 @@ impl Cloud {
                     service: Service::Oss,
                     region: account.region().to_owned(),
                     account: if options.anonymous { String::new() } else { store.identity().account.clone() },
-                    storage: Arc::new(store),
+                    storage: patient(session, Arc::new(store)),
                     transport: options.transport.clone(),
                 }
             }
@@ -86,6 +87,14 @@ impl Cloud {
         }
         Ok(())
     }
+}
+
+/// A store that tries again, but not for long: a person is watching.
+fn patient(session: &Session, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    let seconds = std::time::Duration::from_secs;
+    let patience =
+        retry::Options { attempts_max: 3, delay_max: seconds(2), elapsed_max: seconds(15), first_contact_max: seconds(8), ..retry::Options::default() };
+    layered(storage, patience, session.clock.clone(), Arc::default())
 }
 
 /// An access key of the other cloud, by how its id begins.

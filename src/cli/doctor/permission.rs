@@ -9,19 +9,12 @@ use crate::cli::human;
 use crate::cli::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::object::Kind;
-use crate::storage::open::layered;
-use crate::storage::{Get, Key, List, ObjectRef, Storage, retry};
+use crate::storage::{Get, Key, List, ObjectRef, Storage};
 
 use super::Role;
 use super::cloud::{Cloud, step_of};
 use super::findings::Findings;
 use super::scratch;
-
-/// A person is watching: a few attempts, and not for long.
-fn patience() -> retry::Options {
-    let seconds = std::time::Duration::from_secs;
-    retry::Options { attempts_max: 3, delay_max: seconds(2), elapsed_max: seconds(15), first_contact_max: seconds(8), ..retry::Options::default() }
-}
 
 /// Tries a bucket: who we are, whether it is there, and each permission that the end needs.
 pub(super) async fn examine(
@@ -32,7 +25,6 @@ pub(super) async fn examine(
     cloud: Option<&Cloud>,
     findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
-    let storage = layered(storage, patience(), session.clock.clone(), Arc::default());
     let caller = cloud.map_or_else(|| "accepted".to_owned(), |c| format!("accepted: {}", c.caller()));
     let listed = match first_objects(&*storage, prefix).await {
         Ok(listed) => {

@@ -26,10 +26,19 @@ pub(super) struct Root {
     folds_case: OnceLock<bool>,
 }
 
+/// Why the root cannot be made: never an absence, nothing was looked for.
+fn unmade(e: io::Error) -> Error {
+    let why = match e.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "the directory cannot be made: a file is in its way",
+        _ => "the directory cannot be made",
+    };
+    Error::new(ErrorKind::Local, why).caused_by(e).advise("check the path, and that this user may write there")
+}
+
 impl Root {
     pub(super) fn open(path: &Path, create: bool) -> Result<Self> {
         if create {
-            std::fs::create_dir_all(path)?;
+            std::fs::create_dir_all(path).map_err(unmade)?;
         }
         let path = path.canonicalize().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::new(ErrorKind::BucketNotFound, "there is no such directory"),
