@@ -8,9 +8,14 @@
 
 #[cfg(feature = "object_store")]
 pub mod foreign;
+#[cfg(any(feature = "oss", feature = "s3"))]
+mod from_url;
 #[cfg(feature = "object_store_0_13")]
 #[allow(clippy::duplicate_mod, reason = "one adapter, compiled once for each version of the crate")]
 pub mod v0_13;
 #[cfg(feature = "object_store")]
 #[allow(clippy::duplicate_mod, reason = "one adapter, compiled once for each version of the crate")]
 pub mod v0_14;
+
+#[cfg(any(feature = "oss", feature = "s3"))]
+pub use from_url::open_with_options;

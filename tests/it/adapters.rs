@@ -89,3 +89,35 @@ async fn of_two_racing_creators_one_wins() {
     let kept = store.get(&log).await.expect("the object").bytes().await.expect("its bytes");
     assert_eq!(kept, winner);
 }
+
+/// A URL and string options are all that DataFusion, delta-rs and Lance pass on; the store is registered under the URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oss_url_with_options_is_a_registered_store() {
+    use dragon::devserver::{DevServer, Options};
+    use object_store::registry::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
+    use object_store::{Error, ObjectStoreExt, PutMode};
+    let server = DevServer::start(Options::default()).await.expect("two clouds");
+    server.oss_store().create_bucket("lake", std::collections::BTreeMap::new()).expect("a bucket");
+    let options = [
+        ("OSS_ACCESS_KEY_ID", "dragon".to_owned()),
+        ("oss_access_key_secret", "dragon-secret".to_owned()),
+        ("endpoint", server.oss_endpoint()),
+        ("region", "cn-hangzhou".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let (store, path) = v0_14::Adapter::from_url("oss://lake/tables/t", options).await.expect("a store");
+    assert_eq!(path.as_ref(), "tables/t");
+    let url = url::Url::parse("oss://lake").expect("a URL");
+    let registry = DefaultObjectStoreRegistry::new();
+    registry.register(url, Arc::new(store));
+    let (resolved, _) = registry.resolve(&url::Url::parse("oss://lake/tables/t").expect("a URL")).expect("registered");
+    let log = path.clone().join("_delta_log/0.json");
+    resolved.put_opts(&log, "first".into(), PutMode::Create.into()).await.expect("created on OSS");
+    let second = resolved.put_opts(&log, "second".into(), PutMode::Create.into()).await;
+    assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+    assert_eq!(resolved.get(&log).await.expect("there").bytes().await.expect("whole"), "first");
+
+    let typo = v0_14::Adapter::from_url("oss://lake", [("oss_acces_key".to_owned(), "x".to_owned())]).await;
+    assert!(typo.expect_err("a typo").to_string().contains("oss_acces_key"));
+    server.shutdown().await;
+}

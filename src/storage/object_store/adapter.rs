@@ -41,6 +41,15 @@ impl Adapter {
         Self { storage }
     }
 
+    /// Opens a URL with string options ([`open_with_options`](crate::storage::object_store::open_with_options)): the bucket's store, to be registered under the URL's
+    /// scheme and host (`RuntimeEnv::register_object_store`, `ObjectStoreRegistry::register`), and the path within it.
+    #[cfg(any(feature = "oss", feature = "s3"))]
+    pub async fn from_url(url: &str, options: impl IntoIterator<Item = (String, String)>) -> os::Result<(Self, Path)> {
+        let location = crate::storage::object_store::open_with_options(url, options).await.map_err(|e| outward(&Path::default(), e))?;
+        let path = path(location.prefix.as_bytes())?;
+        Ok((Self::new(location.storage), path))
+    }
+
     async fn copy_through(&self, from: &Path, to: &Path, info: &ObjectInfo, condition: Option<Condition>) -> Result<(), Error> {
         let source = object(from);
         let pinned = |range| Get { range, if_match: (!info.etag.is_empty()).then(|| info.etag.clone()) };
