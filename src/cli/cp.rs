@@ -55,7 +55,7 @@ impl Cp {
                     .stores
                     .object(source, Opening { follow_symlinks: self.flags.selection.follow_symlinks, make: false, bandwidth_bytes_per_second })
                     .await?;
-                let to = session.stores.object(&destination, Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second }).await?;
+                let to = session.stores.object(&destination, Opening { make: !options.dry_run, ..Opening::default() }).await?;
                 transfer::run(session, &self.flags.running, Run::One, (source, from), (&destination, to), options).await
             }
         }

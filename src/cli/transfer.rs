@@ -68,7 +68,8 @@ impl Flags {
         let from = session.stores.tree(source, Opening { follow_symlinks: self.selection.follow_symlinks, make: false, bandwidth_bytes_per_second }).await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
-            _ => session.stores.tree(destination, Opening { make: !self.dry_run, follow_symlinks: false, bandwidth_bytes_per_second }).await?,
+            // What is written was read: limiting one end limits both, and leaves bodies in memory for a server that wants their MD5.
+            _ => session.stores.tree(destination, Opening { make: !self.dry_run, ..Opening::default() }).await?,
         };
         Ok((from, to))
     }
