@@ -1,40 +1,28 @@
 //! Bad input: each mistake ends with the right exit status and a message that says what, where, and what next.
 
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dragon::clock::Clock;
-use dragon::devserver::{DevServer, Options};
 use dragon::storage::oss::{self, OssAccount};
 use dragon::storage::s3::{self, S3Account};
 use dragon::storage::{Account, Key, Payload, Put, Storage};
 use jiff::SignedDuration;
 
+use crate::stage::Stage;
+
 /// Two clouds with a bucket each and one object in the S3 one.
-struct Stage {
-    server: DevServer,
-    folder: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
+async fn set() -> Stage {
+    let stage = Stage::empty().await;
+    let (s3, oss) = stage.buckets(Clock::system()).await;
+    s3.0.create_bucket("photos").await.expect("a bucket");
+    oss.0.create_bucket("photos-cn").await.expect("a bucket");
+    stage.fill(&*s3.1, &["2026/one.jpg"]).await;
+    stage
 }
 
 impl Stage {
-    async fn set() -> Self {
-        let server = DevServer::start(Options::default()).await.expect("two clouds");
-        let texts =
-            [("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")];
-        let more = [("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou")];
-        let mut variables: Vec<_> = texts.into_iter().chain(more).map(|(name, value)| (name, value.to_owned())).collect();
-        variables.extend([("AWS_ENDPOINT_URL", server.s3_endpoint()), ("OSS_ENDPOINT", server.oss_endpoint())]);
-        let stage = Self { server, folder: tempfile::tempdir().expect("a folder"), variables };
-        let (s3, oss) = stage.buckets(Clock::system()).await;
-        s3.0.create_bucket("photos").await.expect("a bucket");
-        oss.0.create_bucket("photos-cn").await.expect("a bucket");
-        stage.fill(&*s3.1, &["2026/one.jpg"]).await;
-        stage
-    }
-
     /// Both accounts and their bucket, as a library opens them.
     async fn buckets(&self, clock: Clock) -> ((S3Account, std::sync::Arc<dyn Storage>), (OssAccount, std::sync::Arc<dyn Storage>)) {
         let keys = || (Some("dragon".to_owned()), Some("dragon-secret".to_owned()));
@@ -61,21 +49,6 @@ impl Stage {
         }
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.variables.retain(|(n, _)| *n != name);
-        self.variables.push((name, value.to_owned()));
-        self
-    }
-
-    /// Runs dragon: its exit status, and all that it printed.
-    async fn dragon(&self, arguments: &[&str]) -> (i32, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dragon"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).envs(self.variables.iter().cloned());
-        let output: Output = tokio::task::spawn_blocking(move || command.output()).await.expect("a task").expect("dragon runs");
-        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code().expect("an exit status"), printed)
-    }
-
     /// Runs dragon and holds it to an exit status and to words that its output must contain.
     async fn expect(&self, arguments: &[&str], status: i32, words: &[&str]) -> String {
         let (ended, printed) = self.dragon(arguments).await;
@@ -94,7 +67,7 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_scheme_is_a_matter_of_usage() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     stage.expect(&["sync", "s4://photos", "oss://photos-cn"], 2, &["there is no store 's4'", "did you mean 's3'"]).await;
     stage.expect(&["sync", "s3://photos", "photos-cn"], 2, &["photos-cn", "./photos-cn"]).await;
     stage.server.shutdown().await;
@@ -102,7 +75,7 @@ async fn an_unknown_scheme_is_a_matter_of_usage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_bucket_stops_the_run_at_either_end() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     stage.expect(&["sync", "s3://nowhere", "oss://photos-cn"], 3, &["s3://nowhere", "NoSuchBucket"]).await;
     stage.expect(&["sync", "s3://photos", "oss://nowhere"], 3, &["oss://nowhere", "NoSuchBucket", "check the bucket's name"]).await;
     stage.server.shutdown().await;
@@ -112,7 +85,7 @@ async fn a_missing_bucket_stops_the_run_at_either_end() {
 async fn a_wrong_secret_stops_the_run_and_is_not_shown() {
     let wrong = [("AWS_SECRET_ACCESS_KEY", "s3"), ("OSS_ACCESS_KEY_SECRET", "oss")];
     for (name, store) in wrong {
-        let stage = Stage::set().await.with(name, "not-the-secret");
+        let stage = set().await.with(name, "not-the-secret");
         let printed = stage.expect(&["sync", "s3://photos", "oss://photos-cn"], 3, &["SignatureDoesNotMatch", store, "secret"]).await;
         assert!(!printed.contains("not-the-secret"), "{printed}");
         stage.server.shutdown().await;
@@ -121,7 +94,7 @@ async fn a_wrong_secret_stops_the_run_and_is_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_region_is_learnt_where_the_service_names_it_and_else_told() {
-    let stage = Stage::set().await.with("AWS_REGION", "eu-west-1");
+    let stage = set().await.with("AWS_REGION", "eu-west-1");
     stage.expect(&["sync", "s3://photos", "oss://photos-cn"], 0, &[]).await;
     assert_eq!(stage.keys("oss://photos-cn").await, ["2026/one.jpg"]);
     let stage = stage.with("OSS_REGION", "cn-beijing");
@@ -131,7 +104,7 @@ async fn a_wrong_region_is_learnt_where_the_service_names_it_and_else_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_an_hour_off_corrects_itself_on_both_clouds() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     for hours in [1, -1] {
         let ((_, s3), (_, oss)) = stage.buckets(Clock::system_with_offset(SignedDuration::from_hours(hours))).await;
         for storage in [s3, oss] {
@@ -145,7 +118,7 @@ async fn a_clock_an_hour_off_corrects_itself_on_both_clouds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_endpoint_stops_the_run_soon() {
-    let stage = Stage::set().await.with("OSS_ENDPOINT", "http://127.0.0.1:1");
+    let stage = set().await.with("OSS_ENDPOINT", "http://127.0.0.1:1");
     #[allow(clippy::disallowed_methods, reason = "the test waits in real time")]
     let started = Instant::now();
     stage.expect(&["sync", "s3://photos", "oss://photos-cn"], 3, &["cannot connect to 127.0.0.1:1", "check the endpoint"]).await;
@@ -156,7 +129,7 @@ async fn an_unreachable_endpoint_stops_the_run_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unwritable_target_stops_the_run() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     std::fs::write(stage.folder.path().join("file"), "in the way").expect("a file");
     // Not even root can make a directory in /proc.
     for (target, named) in [("./file/", "./file"), ("./file/below", "./file/below"), ("/proc/dragon", "/proc/dragon")] {
@@ -167,7 +140,7 @@ async fn an_unwritable_target_stops_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_too_long_for_oss_fails_alone() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let long = "k".repeat(1024);
     let ((_, s3), _) = stage.buckets(Clock::system()).await;
     stage.fill(&*s3, &[&long, "last.jpg"]).await;
@@ -179,7 +152,7 @@ async fn a_key_too_long_for_oss_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_prefix_is_no_error() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     stage.expect(&["sync", "s3://photos/none/", "oss://photos-cn/none/"], 0, &["nothing"]).await;
     // To be asked for what is not there is another matter.
     stage.expect(&["ls", "s3://photos/none/"], 1, &["nothing is there: s3://photos/none/"]).await;
@@ -189,7 +162,7 @@ async fn an_empty_prefix_is_no_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefix_that_is_also_an_object_means_what_is_under_it() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let ((_, s3), _) = stage.buckets(Clock::system()).await;
     stage.fill(&*s3, &["a", "a/x", "ab"]).await;
     stage.expect(&["sync", "s3://photos/a", "oss://photos-cn/under/"], 0, &[]).await;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use dragon::devserver::{DevServer, Options};
+use crate::stage::Stage;
 
 const README: &str = include_str!("../../README.md");
 const README_ZH: &str = include_str!("../../README.zh-CN.md");
@@ -27,51 +27,31 @@ fn commands(document: &str) -> Vec<&str> {
     blocks(document, "sh").into_iter().flat_map(str::lines).filter(|line| !line.trim().is_empty()).collect()
 }
 
-/// A stage for the README's story: two clouds with its buckets, a folder of pictures, and an environment with nothing else in it.
-struct Stage {
-    server: DevServer,
-    folder: tempfile::TempDir,
+/// A stage for the README's story: both clouds with its buckets, and a folder of pictures.
+async fn set() -> Stage {
+    let binary = Path::new(env!("CARGO_BIN_EXE_dragon")).parent().expect("a folder");
+    let stage = Stage::empty().await.with("PATH", &format!("{}:/usr/local/bin:/usr/bin:/bin", binary.display()));
+    std::fs::create_dir(stage.folder.path().join("pictures")).expect("a folder");
+    for name in ["one.jpg", "two words.jpg", "三.jpg"] {
+        std::fs::write(stage.folder.path().join("pictures").join(name), name.repeat(100)).expect("a picture");
+    }
+    for command in [
+        "dragon mb s3://photos",
+        "dragon mb oss://photos-cn",
+        "dragon cp ./pictures/one.jpg s3://photos/2026/a.jpg",
+        "dragon cp -r ./pictures s3://photos/2026/",
+    ] {
+        stage.run(command).await;
+    }
+    stage
 }
 
 impl Stage {
-    async fn set() -> Self {
-        let server = DevServer::start(Options::default()).await.expect("two clouds");
-        let folder = tempfile::tempdir().expect("a folder");
-        let stage = Self { server, folder };
-        std::fs::create_dir(stage.folder.path().join("pictures")).expect("a folder");
-        for name in ["one.jpg", "two words.jpg", "三.jpg"] {
-            std::fs::write(stage.folder.path().join("pictures").join(name), name.repeat(100)).expect("a picture");
-        }
-        for command in [
-            "dragon mb s3://photos",
-            "dragon mb oss://photos-cn",
-            "dragon cp ./pictures/one.jpg s3://photos/2026/a.jpg",
-            "dragon cp -r ./pictures s3://photos/2026/",
-        ] {
-            stage.run(command).await;
-        }
-        stage
-    }
-
     /// Runs a line as a shell does and expects success.
     async fn run(&self, line: &str) {
-        let (line, folder) = (line.to_owned(), self.folder.path().to_owned());
-        let (s3, oss) = (self.server.s3_endpoint(), self.server.oss_endpoint());
-        let ran = tokio::task::spawn_blocking(move || {
-            let binary = Path::new(env!("CARGO_BIN_EXE_dragon")).parent().expect("a folder").to_owned();
-            let output = Command::new("bash")
-                .args(["-euo", "pipefail", "-c", &line])
-                .current_dir(&folder)
-                .env_clear()
-                .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", binary.display()))
-                .env("HOME", &folder)
-                .envs([("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", &s3)])
-                .envs([("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou"), ("OSS_ENDPOINT", &oss)])
-                .output();
-            (line, output)
-        });
-        let (line, output) = ran.await.expect("a task");
-        let output = output.expect("bash runs");
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", line]);
+        let output = self.output(command).await;
         assert!(
             output.status.success(),
             "'{line}' ended with {}\nstdout: {}\nstderr: {}",
@@ -84,7 +64,7 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_readme_runs() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let mut ran = 0;
     for line in commands(README) {
         match line.split(' ').next() {

@@ -1,51 +1,26 @@
 //! `dragon doctor`: what it finds, what it advises, and that it leaves nothing behind.
 
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use dragon::devserver::{Cloud, DevServer, Options};
+use dragon::devserver::Cloud;
 
-/// Two clouds, each with a bucket, and an environment that leads to them and holds nothing else.
-struct Stage {
-    server: DevServer,
-    folder: tempfile::TempDir,
-    variables: Vec<(&'static str, String)>,
+use crate::stage::Stage;
+
+/// Two clouds, each with a bucket, and one object in the S3 one.
+async fn set() -> Stage {
+    let stage = Stage::empty().await;
+    std::fs::write(stage.folder.path().join("one.jpg"), "one picture").expect("a file");
+    for command in [&["mb", "s3://photos"][..], &["mb", "oss://photos-cn"], &["cp", "./one.jpg", "s3://photos/2026/one.jpg"]] {
+        let (status, printed) = stage.dragon(command).await;
+        assert_eq!(status, 0, "{command:?} printed\n{printed}");
+    }
+    stage
 }
 
 impl Stage {
-    async fn set() -> Self {
-        let server = DevServer::start(Options::default()).await.expect("two clouds");
-        let texts =
-            [("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")];
-        let more = [("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou")];
-        let mut variables: Vec<_> = texts.into_iter().chain(more).map(|(name, value)| (name, value.to_owned())).collect();
-        variables.extend([("AWS_ENDPOINT_URL", server.s3_endpoint()), ("OSS_ENDPOINT", server.oss_endpoint())]);
-        let stage = Self { server, folder: tempfile::tempdir().expect("a folder"), variables };
-        std::fs::write(stage.folder.path().join("one.jpg"), "one picture").expect("a file");
-        for command in [&["mb", "s3://photos"][..], &["mb", "oss://photos-cn"], &["cp", "./one.jpg", "s3://photos/2026/one.jpg"]] {
-            assert!(stage.dragon(command).await.status.success(), "{command:?}");
-        }
-        stage
-    }
-
-    /// The same clouds as seen with another value of a variable.
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.variables.retain(|(n, _)| *n != name);
-        self.variables.push((name, value.to_owned()));
-        self
-    }
-
-    async fn dragon(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dragon"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).envs(self.variables.iter().cloned());
-        tokio::task::spawn_blocking(move || command.output()).await.expect("a task").expect("dragon runs")
-    }
-
     /// Runs the doctor: its exit status and what it printed.
     async fn doctor(&self, arguments: &[&str]) -> (i32, String) {
-        let output = self.dragon(&[&["doctor"], arguments].concat()).await;
-        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code().expect("an exit status"), printed)
+        self.dragon(&[&["doctor"], arguments].concat()).await
     }
 }
 
@@ -56,7 +31,7 @@ fn line<'a>(printed: &'a str, check: &str) -> &'a str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_all_is_well_each_permission_was_tried_and_nothing_is_left() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     stage.server.reset_traffic();
     let (status, printed) = stage.doctor(&["s3://photos/2026/", "oss://photos-cn/2026/"]).await;
     assert_eq!(status, 0, "{printed}");
@@ -74,13 +49,13 @@ async fn where_all_is_well_each_permission_was_tried_and_nothing_is_left() {
     let source = stage.server.traffic(Cloud::S3);
     assert!(!source.operations.keys().any(|o| ["Put", "Delete", "Create", "Upload", "Complete", "Abort"].iter().any(|verb| o.starts_with(verb))), "{source:?}");
     let left = stage.dragon(&["ls", "-r", "oss://photos-cn"]).await;
-    assert!(left.status.success() && left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    assert_eq!(left, (0, String::new()));
     stage.server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_as_a_destination_states_crc64nvme_and_json_is_one_object_a_line() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let (status, printed) = stage.doctor(&["--json", "./", "s3://photos/copy/"]).await;
     assert_eq!(status, 0, "{printed}");
     let rows: Vec<serde_json::Value> = printed.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
@@ -93,7 +68,7 @@ async fn s3_as_a_destination_states_crc64nvme_and_json_is_one_object_a_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_is_told_with_advice_and_never_shown() {
-    let stage = Stage::set().await.with("OSS_ACCESS_KEY_SECRET", "not-the-secret").with("AWS_SECRET_ACCESS_KEY", "not-the-secret");
+    let stage = set().await.with("OSS_ACCESS_KEY_SECRET", "not-the-secret").with("AWS_SECRET_ACCESS_KEY", "not-the-secret");
     let (status, printed) = stage.doctor(&["s3://photos/2026/", "oss://photos-cn/2026/"]).await;
     assert_eq!(status, 3, "{printed}");
     for end in ["source", "destination"] {
@@ -106,7 +81,7 @@ async fn a_wrong_secret_is_told_with_advice_and_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_bucket_does_not_hide_the_other_end() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let (status, printed) = stage.doctor(&["s3://nowhere/2026/", "oss://photos-cn/2026/"]).await;
     assert_eq!(status, 3, "{printed}");
     assert!(line(&printed, "source credentials").starts_with("ok "), "{printed}");
@@ -117,7 +92,7 @@ async fn a_missing_bucket_does_not_hide_the_other_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_endpoint_is_told_soon() {
-    let stage = Stage::set().await.with("OSS_ENDPOINT", "http://127.0.0.1:1");
+    let stage = set().await.with("OSS_ENDPOINT", "http://127.0.0.1:1");
     #[allow(clippy::disallowed_methods, reason = "the test waits in real time")]
     let started = Instant::now();
     let (status, printed) = stage.doctor(&["oss://photos-cn/"]).await;
@@ -130,7 +105,7 @@ async fn an_unreachable_endpoint_is_told_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aws_key_given_to_oss_is_named() {
-    let stage = Stage::set().await.with("OSS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
+    let stage = set().await.with("OSS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
     let (status, printed) = stage.doctor(&["oss://photos-cn/"]).await;
     assert_eq!(status, 3, "{printed}");
     assert!(line(&printed, "access key").contains("one of AWS, and this is OSS"), "{printed}");
@@ -142,20 +117,20 @@ async fn an_aws_key_given_to_oss_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_refused_permission_fails_alone_and_what_was_written_is_removed() {
     use dragon::devserver::weather::{Effect, Fault};
-    let stage = Stage::set().await;
+    let stage = set().await;
     stage.server.inject(Fault::new(Effect::answer(403, "AccessDenied")).on(Cloud::Oss).operation("CompleteMultipartUpload").always());
     let (status, printed) = stage.doctor(&["./", "oss://photos-cn/2026/"]).await;
     assert_eq!(status, 3, "{printed}");
     assert_eq!(printed.lines().filter(|l| l.starts_with("FAIL")).count(), 1, "{printed}");
     assert!(line(&printed, "multipart complete").contains("AccessDenied"), "{printed}");
     let left = stage.dragon(&["ls", "-r", "oss://photos-cn"]).await;
-    assert!(left.status.success() && left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+    assert_eq!(left, (0, String::new()));
     stage.server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_address_it_looks_at_configuration_and_machine() {
-    let stage = Stage::set().await;
+    let stage = set().await;
     let (status, printed) = stage.doctor(&[]).await;
     assert_eq!(status, 0, "{printed}");
     assert!(line(&printed, "store s3").contains("credentials by AWS_ACCESS_KEY_ID"), "{printed}");

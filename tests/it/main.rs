@@ -15,6 +15,7 @@ mod memory;
 mod oss;
 mod s3;
 mod sdk;
+mod stage;
 mod transport;
 
 /// The binary, told by its environment where both clouds are, and nothing else of this machine: no keys, no proxy.

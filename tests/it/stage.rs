@@ -1,0 +1,47 @@
+//! Two clouds in this process, an empty folder, and the binary in an environment that leads to them and holds nothing else.
+
+use std::process::{Command, Output};
+
+use dragon::devserver::{DevServer, Options};
+
+/// What a black-box test plays on.
+pub(crate) struct Stage {
+    pub(crate) server: DevServer,
+    pub(crate) folder: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Stage {
+    /// Both clouds without a bucket.
+    pub(crate) async fn empty() -> Self {
+        let server = DevServer::start(Options::default()).await.expect("two clouds");
+        let texts =
+            [("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")];
+        let more = [("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou")];
+        let mut variables: Vec<_> = texts.into_iter().chain(more).map(|(name, value)| (name, value.to_owned())).collect();
+        variables.extend([("AWS_ENDPOINT_URL", server.s3_endpoint()), ("OSS_ENDPOINT", server.oss_endpoint())]);
+        Self { server, folder: tempfile::tempdir().expect("a folder"), variables }
+    }
+
+    /// The same clouds as seen with another value of a variable.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.retain(|(n, _)| *n != name);
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// Runs a command in the folder and in the stage's environment.
+    pub(crate) async fn output(&self, mut command: Command) -> Output {
+        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).envs(self.variables.iter().cloned());
+        tokio::task::spawn_blocking(move || command.output()).await.expect("a task").expect("the command runs")
+    }
+
+    /// Runs dragon: its exit status, and all that it printed.
+    pub(crate) async fn dragon(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dragon"));
+        command.args(arguments);
+        let output = self.output(command).await;
+        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code().expect("an exit status"), printed)
+    }
+}
