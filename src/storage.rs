@@ -31,6 +31,7 @@ pub mod limit;
 pub mod local;
 pub mod location;
 pub mod memory;
+pub(crate) mod mtime;
 pub mod object;
 #[cfg(any(feature = "object_store", feature = "object_store_0_13"))]
 pub mod object_store;

@@ -32,7 +32,6 @@ use super::{
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
-mod mtime;
 mod name;
 mod read;
 mod root;

@@ -1,15 +1,25 @@
-//! A file's modification time as metadata `mtime`, in rclone's words.
+//! A file's modification time as metadata `mtime`, in rclone's words. The local backend writes and restores it, the engine compares it:
+//! both read it here, so that neither believes a time that the other does not.
 
 use jiff::Timestamp;
 
 /// The name of the metadata, as rclone has it.
-pub(super) const NAME: &str = "mtime";
+pub(crate) const NAME: &str = "mtime";
 
-/// Seconds since the epoch with as many decimals as are needed, as rclone writes them.
-pub(super) fn text(seconds: i64, nanos: u32) -> String {
-    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-    let sign = if total < 0 { "-" } else { "" };
-    let (whole, decimals) = (total.unsigned_abs() / 1_000_000_000, total.unsigned_abs() % 1_000_000_000);
+/// A stat's time: seconds since the epoch with as many decimals as are needed, as rclone writes them.
+#[cfg(any(feature = "local", test))]
+pub(crate) fn text(seconds: i64, nanos: u32) -> String {
+    written(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+}
+
+/// As [`text`], of a point in time.
+pub(crate) fn of(time: Timestamp) -> String {
+    written(time.as_nanosecond())
+}
+
+fn written(nanoseconds: i128) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let (whole, decimals) = (nanoseconds.unsigned_abs() / 1_000_000_000, nanoseconds.unsigned_abs() % 1_000_000_000);
     let decimals = format!("{decimals:09}");
     match decimals.trim_end_matches('0') {
         "" => format!("{sign}{whole}"),
@@ -18,7 +28,7 @@ pub(super) fn text(seconds: i64, nanos: u32) -> String {
 }
 
 /// Reads what [`text`] or rclone wrote: whole seconds rounded down, and nanoseconds.
-pub(super) fn parse(text: &str) -> Option<(i64, u32)> {
+pub(crate) fn parse(text: &str) -> Option<(i64, u32)> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -31,7 +41,7 @@ pub(super) fn parse(text: &str) -> Option<(i64, u32)> {
 }
 
 /// A stat's time as a timestamp, where it is within the calendar.
-pub(super) fn timestamp(seconds: i64, nanos: u32) -> Option<Timestamp> {
+pub(crate) fn timestamp(seconds: i64, nanos: u32) -> Option<Timestamp> {
     Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()
 }
 

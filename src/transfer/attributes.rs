@@ -12,7 +12,7 @@ use super::job::Options;
 use super::stamp::{self, Stamp};
 use crate::error::{Error, Result};
 use crate::storage::checksum::Crc64;
-use crate::storage::{Attributes, Capabilities, Checksums, MetadataRule, ObjectInfo};
+use crate::storage::{Attributes, Capabilities, Checksums, MetadataRule, ObjectInfo, mtime};
 
 mod name;
 
@@ -73,12 +73,12 @@ impl Carrier<'_> {
     fn user(&self, from: &BTreeMap<String, String>, modified: Option<Timestamp>, warnings: &mut Vec<String>) -> BTreeMap<String, String> {
         let own = from.iter().filter(|(name, _)| !name.starts_with(stamp::PREFIX));
         if self.destination.metadata == MetadataRule::MtimeOnly {
-            let dropped: Vec<_> = own.clone().map(|(name, _)| name.as_str()).filter(|name| *name != stamp::MTIME).collect();
+            let dropped: Vec<_> = own.clone().map(|(name, _)| name.as_str()).filter(|name| *name != mtime::NAME).collect();
             if !dropped.is_empty() {
                 warnings.push(format!("metadata that the destination cannot hold was left behind: {}", dropped.join(", ").escape_debug()));
             }
-            let mtime = from.get(stamp::MTIME).cloned().or_else(|| modified.map(format_mtime));
-            return mtime.map(|value| (stamp::MTIME.to_owned(), value)).into_iter().collect();
+            let time = from.get(mtime::NAME).cloned().or_else(|| modified.map(mtime::of));
+            return time.map(|value| (mtime::NAME.to_owned(), value)).into_iter().collect();
         }
         let mut renamed = Vec::new();
         let mut user = BTreeMap::new();
@@ -124,17 +124,6 @@ impl Carrier<'_> {
 fn metadata_bytes(user: &BTreeMap<String, String>) -> usize {
     let value_bytes = |v: &str| if v.is_ascii() { v.len() } else { "=?UTF-8?B??=".len() + 4 * v.len().div_ceil(3) };
     user.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
-}
-
-/// A time as rclone writes it: seconds since 1970 with up to nine decimals.
-pub(crate) fn format_mtime(time: Timestamp) -> String {
-    let nanoseconds = time.as_nanosecond();
-    let sign = if nanoseconds < 0 { "-" } else { "" };
-    let (seconds, fraction) = (nanoseconds.unsigned_abs() / 1_000_000_000, nanoseconds.unsigned_abs() % 1_000_000_000);
-    if fraction == 0 {
-        return format!("{sign}{seconds}");
-    }
-    format!("{sign}{seconds}.{}", format!("{fraction:09}").trim_end_matches('0'))
 }
 
 #[cfg(test)]

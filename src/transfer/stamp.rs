@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::storage::checksum::{Agreement, Checksums};
-use crate::storage::{ETag, ObjectInfo};
+use crate::storage::{ETag, ObjectInfo, mtime};
 
 /// What the names of Dragon's own metadata begin with.
 pub(crate) const PREFIX: &str = "dragon-";
@@ -16,9 +16,6 @@ pub(crate) const PREFIX: &str = "dragon-";
 const SOURCE: &str = "dragon-source";
 const CRC64XZ: &str = "dragon-crc64xz";
 const CRC64NVME: &str = "dragon-crc64nvme";
-
-/// The user metadata that holds a local file's modification time, in seconds with a fraction: rclone's name and form.
-pub(crate) const MTIME: &str = "mtime";
 
 /// From which source object a copy was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,15 +100,8 @@ pub(crate) fn known_checksums(info: &ObjectInfo) -> Checksums {
 
 /// The modification time that user metadata holds.
 pub(crate) fn mtime(user: &BTreeMap<String, String>) -> Option<Timestamp> {
-    let text = user.get(MTIME)?.trim();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = fraction.get(..fraction.len().min(9))?;
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let nanoseconds: i32 = if digits.is_empty() { 0 } else { format!("{digits:0<9}").parse().ok()? };
-    let seconds: i64 = whole.parse().ok()?;
-    Timestamp::new(seconds, if whole.starts_with('-') { -nanoseconds } else { nanoseconds }).ok()
+    let (seconds, nanos) = mtime::parse(user.get(mtime::NAME)?.trim())?;
+    mtime::timestamp(seconds, nanos)
 }
 
 #[cfg(test)]

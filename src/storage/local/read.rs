@@ -10,10 +10,11 @@ use futures::stream::{self, StreamExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::blocking;
 use super::name::Place;
 use super::root::Root;
-use super::{blocking, mtime};
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::mtime;
 use crate::storage::payload::ByteStream;
 use crate::storage::{Attributes, ETag, Get, GetOutput, Key, Kind, ObjectInfo};
 

@@ -18,12 +18,12 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fdatasync, fsync, ftruncate, linkat
 use rustix::io::Errno;
 
 use super::name::{Place, is_id, temporary, temporary_id};
+use super::read;
 use super::root::{RACES_MAX, Root, step};
 use super::write::{check_target, install, refuse_wrong};
-use super::{mtime, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Crc64, Crc64Hasher};
-use crate::storage::{Attributes, Checksums, Complete, ETag, Key, OpenUpload, Part, PutOutput, Upload, UploadId};
+use crate::storage::{Attributes, Checksums, Complete, ETag, Key, OpenUpload, Part, PutOutput, Upload, UploadId, mtime};
 
 const MANIFEST: &[u8] = b"upload";
 const SLOT: &[u8] = b"slot";

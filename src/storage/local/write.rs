@@ -12,11 +12,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::name::{Place, temporary};
+use super::read;
 use super::root::{RACES_MAX, Root, refuse_other_spelling};
-use super::{mtime, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Crc64Hasher};
-use crate::storage::{Attributes, Checksums, Condition, Key, PutOutput};
+use crate::storage::{Attributes, Checksums, Condition, Key, PutOutput, mtime};
 
 /// A file that grows under a temporary name, and is removed unless it is finished.
 #[derive(Debug)]

@@ -89,7 +89,7 @@ fn a_file_gets_its_time_and_nothing_else() {
 #[test]
 fn times_are_written_as_rclone_writes_them() {
     for (text, nanoseconds) in [("0", 0), ("1.5", 1_500_000_000), ("-1.000000001", -1_000_000_001)] {
-        assert_eq!(format_mtime(Timestamp::from_nanosecond(nanoseconds).expect("in range")), text);
+        assert_eq!(mtime::of(Timestamp::from_nanosecond(nanoseconds).expect("in range")), text);
     }
 }
 
@@ -97,6 +97,6 @@ proptest! {
     #[test]
     fn a_time_comes_back(nanoseconds in -10_000_000_000_000_000_000i128..=i128::from(u64::MAX)) {
         let time = Timestamp::from_nanosecond(nanoseconds).expect("in range");
-        prop_assert_eq!(stamp::mtime(&BTreeMap::from([("mtime".into(), format_mtime(time))])), Some(time));
+        prop_assert_eq!(stamp::mtime(&BTreeMap::from([("mtime".into(), mtime::of(time))])), Some(time));
     }
 }
