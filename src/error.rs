@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Throttled,
     /// The service or the road to it failed; the same request may work soon.
     Unavailable,
+    /// The service or the road to it has been down for longer than the run was to wait: nothing in this store works now.
+    Outage,
     /// Bytes, lengths or checksums are not what they must be.
     Integrity,
     /// The object rests in an archive class and must be restored before it can be read.
@@ -53,8 +55,10 @@ pub enum ErrorKind {
     Guard,
     /// The operator or a deadline stopped the run.
     Interrupted,
-    /// This machine failed: disk full, permission, read-only.
+    /// This machine failed at one thing: a permission, a broken file.
     Local,
+    /// A disk of this machine takes no more writes (full, over quota, read-only, a broken journal): nothing that writes there can work.
+    Disk,
     /// An answer that no sane service gives, or a bug in Dragon.
     Unexpected,
 }
@@ -242,11 +246,18 @@ impl Error {
         }
     }
 
-    /// Whether every further request to this store would fail the same way.
+    /// Whether everything that follows would fail the same way, in this store or on this machine.
     pub fn stops_store(&self) -> bool {
         matches!(
             self.0.kind,
-            ErrorKind::BucketNotFound | ErrorKind::Credentials | ErrorKind::TokenExpired | ErrorKind::Account | ErrorKind::ClockSkew | ErrorKind::WrongEndpoint
+            ErrorKind::BucketNotFound
+                | ErrorKind::Credentials
+                | ErrorKind::TokenExpired
+                | ErrorKind::Account
+                | ErrorKind::ClockSkew
+                | ErrorKind::WrongEndpoint
+                | ErrorKind::Outage
+                | ErrorKind::Disk
         )
     }
 }
@@ -315,8 +326,8 @@ impl From<std::io::Error> for Error {
         let (kind, advice) = match e.kind() {
             Io::NotFound => (ErrorKind::NotFound, ""),
             Io::PermissionDenied => (ErrorKind::Denied, ""),
-            Io::StorageFull | Io::QuotaExceeded => (ErrorKind::Local, "free some space, then run the same command again"),
-            Io::ReadOnlyFilesystem => (ErrorKind::Local, "the file system is mounted read-only"),
+            Io::StorageFull | Io::QuotaExceeded => (ErrorKind::Disk, "free some space, then run the same command again"),
+            Io::ReadOnlyFilesystem => (ErrorKind::Disk, "the file system is mounted read-only"),
             _ => (ErrorKind::Local, ""),
         };
         Self::new(kind, e.to_string()).advise(advice)

@@ -30,6 +30,7 @@
 //! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
 //! | 3 | [`transfer`] | the engine: list, join, plan, schedule, copy, prove, delete |
+//! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
 //! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store) and layers (retry, limit, observe, fault) |
 //! | 0 | [`error`], [`clock`], [`metrics`] | what everything leans on |
 //!
@@ -52,6 +53,7 @@ pub mod config;
 #[cfg(feature = "dev-server")]
 pub mod devserver;
 pub mod error;
+pub mod journal;
 pub mod metrics;
 pub mod storage;
 pub mod transfer;

@@ -306,6 +306,8 @@ pub struct Part {
     pub size: u64,
     /// What the service states of its bytes.
     pub checksums: Checksums,
+    /// When the service took it: told by [`Multipart::list_parts`] only.
+    pub modified: Option<jiff::Timestamp>,
 }
 
 /// How to complete an upload.

@@ -128,6 +128,70 @@ impl Checksums {
     }
 }
 
+/// What proves that bytes are the right ones, from the weakest to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Proof {
+    /// Nothing.
+    #[default]
+    None,
+    /// The length alone.
+    Size,
+    /// CRC-32.
+    Crc32,
+    /// CRC-32C.
+    Crc32c,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// CRC-64/XZ.
+    Crc64Xz,
+    /// A digest over the parts' digests, recomputed on the same part boundaries.
+    Composite,
+    /// MD5.
+    Md5,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Proof {
+    /// The word in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Size => "size",
+            Self::Crc32 => "crc32",
+            Self::Crc32c => "crc32c",
+            Self::Crc64Nvme => "crc64nvme",
+            Self::Crc64Xz => "crc64xz",
+            Self::Composite => "composite",
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
+impl From<Algorithm> for Proof {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Crc64Xz => Self::Crc64Xz,
+            Algorithm::Crc64Nvme => Self::Crc64Nvme,
+            Algorithm::Crc32c => Self::Crc32c,
+            Algorithm::Crc32 => Self::Crc32,
+            Algorithm::Sha1 => Self::Sha1,
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Md5 => Self::Md5,
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A CRC-64 polynomial in reflected form, with initial value and final xor of all ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polynomial(u64);

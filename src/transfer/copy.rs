@@ -5,8 +5,8 @@
 //! - The bytes are proved to be the source's before the write that commits them is sent, and what the destination states of what it
 //!   stored is compared with them afterwards. A difference is sent or read again a few times, each counted, and then fails the object.
 //! - An object whose stored bytes are known to be wrong does not stay at the destination.
-//! - Whatever ends a copy, its multipart upload is aborted. A copy that is dropped leaves it to [`Copier::abort_abandoned`], which
-//!   the owner awaits: nothing is spawned.
+//! - Every multipart upload stands in the journal before it is begun. A copy that was given up leaves it open where a later run finds
+//!   it there and can go on; else it is aborted, at the latest by [`Copier::abort_abandoned`], which the owner awaits: nothing is spawned.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,13 +21,16 @@ use super::parts::{Cutter, Shape};
 use super::progress::{Moving, Progress};
 use super::task::{Copied, CopyTask, Proof};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::End;
 use crate::storage::checksum::Crc64;
+use crate::storage::location::Location;
 use crate::storage::{ETag, ObjectInfo, ObjectRef, PutOutput, Storage};
 
 mod assemble;
 mod multipart;
 mod passing;
 mod read;
+mod resume;
 mod through;
 mod whole;
 mod within;
@@ -56,7 +59,7 @@ pub(crate) struct Copier {
 
 /// Why an attempt at an object ended without a copy.
 enum Setback {
-    /// Starting over may help: the source changed, or its bytes were not what it states.
+    /// Starting over may help: the source changed, its bytes were not what it states, or the upload is gone.
     StartOver(Error),
     /// It would not.
     Final(Error),
@@ -64,16 +67,16 @@ enum Setback {
 
 impl From<Error> for Setback {
     fn from(error: Error) -> Self {
-        if error.kind() == ErrorKind::Changed { Self::StartOver(error) } else { Self::Final(error) }
+        if matches!(error.kind(), ErrorKind::Changed | ErrorKind::UploadNotFound) { Self::StartOver(error) } else { Self::Final(error) }
     }
 }
 
 impl Copier {
-    /// A copier between two stores.
-    pub(crate) fn new(source: Arc<dyn Storage>, destination: Arc<dyn Storage>, options: &Options, context: &Context) -> Self {
+    /// A copier from a store to a place, outside of which it writes nothing.
+    pub(crate) fn new(source: Arc<dyn Storage>, destination: &Location, options: &Options, context: &Context) -> Self {
         Self {
             source,
-            writer: Writer::new(destination, context.progress.clone(), options.no_md5),
+            writer: Writer::new(destination, options.no_md5, context),
             budget: context.memory.clone().unwrap_or_else(|| MemoryBudget::new(options.memory_bytes)),
             part_slots: Semaphore::new(options.concurrency.max(1)),
             options: options.clone(),
@@ -92,11 +95,14 @@ impl Copier {
             let error = match self.attempt(&task, &moving, tried > 1).await {
                 Ok(copied) => return Ok(copied),
                 Err(Setback::StartOver(error)) if tried < TRIES_MAX => error,
-                Err(Setback::StartOver(error) | Setback::Final(error)) => return Err(self.told(&task, error)),
+                Err(setback) => return Err(self.give_up(&task, setback).await),
             };
             count_retry(&self.context.progress, &error, "starting the object over");
             if error.kind() == ErrorKind::Changed {
-                let now = self.source.head(&ObjectRef::from(&task.source_key)).await.map_err(|e| self.told(&task, e))?;
+                let now = match self.source.head(&ObjectRef::from(&task.source_key)).await {
+                    Ok(now) => now,
+                    Err(error) => return Err(self.give_up(&task, Setback::Final(error)).await),
+                };
                 let task = task.to_mut();
                 (task.size, task.etag, task.modified, task.kind) = (now.size, now.etag, now.modified, now.kind);
             }
@@ -104,7 +110,20 @@ impl Copier {
         unreachable!("the loop ends with a return")
     }
 
-    /// Aborts the uploads that dropped copies left open. To be awaited by whoever drops them. Tells the last error.
+    /// Ends a copy that did not succeed. One bad part, or bad weather, throws nothing away that a later run can use.
+    async fn give_up(&self, task: &CopyTask, setback: Setback) -> Error {
+        let (error, keep) = match setback {
+            Setback::StartOver(error) => (error, false),
+            Setback::Final(error) => {
+                let keep = may_pass(error.kind());
+                (error, keep)
+            }
+        };
+        self.writer.leave(&task.key, keep).await;
+        self.told(task, error)
+    }
+
+    /// Aborts the uploads that dropped copies left open, where no journal remembers them. To be awaited by whoever drops them. Tells the last error.
     pub(crate) async fn abort_abandoned(&self) -> Result<()> {
         self.writer.abort_all().await
     }
@@ -114,15 +133,18 @@ impl Copier {
         if let Some(copied) = self.copy_within(task, &reader).await? {
             return Ok(copied);
         }
-        let cutter = Cutter {
-            destination: self.writer.destination.capabilities(),
-            memory_bytes: self.budget.capacity_bytes(),
-            part_size_bytes: self.options.part_size_bytes,
-        };
-        match cutter.shape(task.size)? {
+        match self.cutter().shape(task.size)? {
             Shape::Whole => self.copy_whole(task, &reader).await,
             Shape::WholeStreamed => Box::pin(self.copy_through(task, &reader)).await,
             Shape::Parts(parts) => Box::pin(self.copy_parts(task, &reader, parts)).await,
+        }
+    }
+
+    fn cutter(&self) -> Cutter<'_> {
+        Cutter {
+            destination: self.writer.destination.capabilities(),
+            memory_bytes: self.budget.capacity_bytes(),
+            part_size_bytes: self.options.part_size_bytes,
         }
     }
 
@@ -154,11 +176,26 @@ impl Copier {
     }
 }
 
-/// The end of a good copy.
-fn copied(crc: Crc64, output: PutOutput, source_proof: Proof, destination_proof: Proof, warnings: Vec<String>) -> Copied {
+/// Whether what failed may work at another time, with the parts that are there.
+fn may_pass(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::NotFound | ErrorKind::BucketNotFound | ErrorKind::UploadNotFound | ErrorKind::Changed | ErrorKind::Invalid | ErrorKind::Unsupported
+    )
+}
+
+/// The end of a good copy of an object of which the source said `info`.
+fn copied(info: &ObjectInfo, crc: Crc64, output: PutOutput, (source_proof, destination_proof): (Proof, Proof), warnings: Vec<String>) -> Copied {
     let mut checksums = crc.checksums();
     checksums.merge(&output.checksums);
-    Copied { size: crc.len, source_proof, destination_proof, checksums, etag: output.etag, version: output.version, resumed_bytes: 0, warnings }
+    let (etag, version) = (output.etag, output.version);
+    Copied { size: crc.len, source_proof, destination_proof, checksums, etag, version, source: end_of(info), warnings, ..Copied::default() }
+}
+
+/// What the source held, for the journal.
+fn end_of(info: &ObjectInfo) -> End {
+    let storage_class = info.attributes.storage_class.clone().unwrap_or_default();
+    End { etag: info.etag.clone(), version: info.version.clone(), modified: info.modified, storage_class }
 }
 
 fn count_retry(progress: &Progress, error: &Error, what: &'static str) {

@@ -12,6 +12,7 @@ use super::event::Event;
 use super::filter::Filter;
 use super::progress::Progress;
 use crate::clock::Clock;
+use crate::journal::{Journal, MemoryJournal};
 use crate::storage::location::Location;
 use crate::storage::object::Encryption;
 
@@ -113,6 +114,12 @@ pub struct Options {
     pub stamp: bool,
     /// Do not compute MD5, even where it is the only proof of the source (`--no-md5`). Default: no.
     pub no_md5: bool,
+    /// What is deleted or overwritten goes there first, under the time of the run's start. Default: nowhere.
+    pub backup: Option<Location>,
+    /// Delete only what has been absent from the source for so long, seen by runs with the same journal. Default: at once.
+    pub delete_after: Option<Duration>,
+    /// Compare from the first key, also where the journal knows how far an interrupted run got. Default: no.
+    pub from_start: bool,
 }
 
 impl Default for Options {
@@ -140,6 +147,9 @@ impl Default for Options {
             acl: None,
             stamp: true,
             no_md5: false,
+            backup: None,
+            delete_after: None,
+            from_start: false,
         }
     }
 }
@@ -147,7 +157,7 @@ impl Default for Options {
 /// What a run may use, and how it is watched and stopped. Cheap to clone.
 ///
 /// Lifecycle is pushed ([`Event`]s), quantities are pulled ([`Progress`]).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Time and randomness.
     pub clock: Clock,
@@ -161,6 +171,22 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// Where delete candidates and unordered listings are spilled. `None` is the system's temporary directory.
     pub spill_dir: Option<PathBuf>,
+    /// What is in flight and what was proved between the job's two ends. By default nothing outlives the run.
+    pub journal: Arc<dyn Journal>,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            clock: Clock::default(),
+            cancel: CancellationToken::default(),
+            events: None,
+            memory: None,
+            progress: Arc::default(),
+            spill_dir: None,
+            journal: Arc::new(MemoryJournal::new()),
+        }
+    }
 }
 
 impl Context {

@@ -94,8 +94,7 @@ impl Cutter<'_> {
             return Ok(Shape::Whole);
         }
         let part_size_bytes = self.part_size(size_bytes, &limits)?;
-        // At least two parts at once, or the two ends take turns.
-        let fits = 2 * part_size_bytes <= self.memory_bytes || !to.streamed_bodies && part_size_bytes <= self.memory_bytes;
+        let fits = self.fits(part_size_bytes);
         if !fits && !to.streamed_bodies {
             return Err(Error::invalid(format!(
                 "the object has {} and needs parts of {}, each whole in memory before it is sent, but the memory budget is {}",
@@ -106,6 +105,21 @@ impl Cutter<'_> {
             .advise(format!("run with --memory {}MiB or more", (4 * part_size_bytes).div_ceil(MIB))));
         }
         Ok(Shape::Parts(Parts { size_bytes, part_size_bytes, streamed: !fits }))
+    }
+
+    /// The parts of an upload that was begun with this part size, whatever would be chosen now. `None` where the limits or the memory
+    /// do not allow it any more.
+    pub fn keep(&self, size_bytes: u64, part_size_bytes: u64) -> Option<Parts> {
+        let limits = self.destination.multipart?;
+        let least = size_bytes.div_ceil(u64::from(limits.parts_max)).max(limits.part_bytes_min).max(1);
+        let fits = self.fits(part_size_bytes);
+        let allowed = size_bytes > 0 && (least..=limits.part_bytes_max).contains(&part_size_bytes) && (fits || self.destination.streamed_bodies);
+        allowed.then_some(Parts { size_bytes, part_size_bytes, streamed: !fits })
+    }
+
+    /// At least two parts at once, or the two ends take turns.
+    fn fits(&self, part_size_bytes: u64) -> bool {
+        2 * part_size_bytes <= self.memory_bytes || !self.destination.streamed_bodies && part_size_bytes <= self.memory_bytes
     }
 
     fn without_parts(&self, size_bytes: u64) -> Result<Shape> {

@@ -265,7 +265,7 @@ fn is_newer(source: &Entry<'_>, destination: &Entry<'_>) -> bool {
 }
 
 /// Compares what travels with an object, without Dragon's own metadata and what each service decides for itself.
-fn same_attributes(a: &Attributes, b: &Attributes) -> bool {
+pub(super) fn same_attributes(a: &Attributes, b: &Attributes) -> bool {
     let plain = |attributes: &Attributes| {
         let mut plain = attributes.clone();
         plain.user.retain(|name, _| !name.starts_with(stamp::PREFIX));

@@ -89,6 +89,12 @@ pub struct Moving {
 }
 
 impl Moving {
+    /// Counts bytes that were there already.
+    pub fn found(&self, bytes: u64) {
+        self.row.done.fetch_add(bytes, Ordering::Relaxed);
+        self.progress.resumed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts bytes that have moved.
     pub fn add(&self, bytes: u64) {
         self.row.done.fetch_add(bytes, Ordering::Relaxed);

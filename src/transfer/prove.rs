@@ -66,6 +66,16 @@ impl Witness {
         }
     }
 
+    /// What it proves, where it holds.
+    pub(crate) fn kind(&self) -> Proof {
+        match self {
+            Self::Crc64(stated) => stated.crc64xz.map_or(Proof::Crc64Nvme, |_| Proof::Crc64Xz),
+            Self::Whole(algorithm, _) => (*algorithm).into(),
+            Self::Composite(..) => Proof::Composite,
+            Self::None => Proof::None,
+        }
+    }
+
     /// What must see the bytes in order besides the CRC-64s; `cuts` are the lengths of the source's parts.
     pub(crate) fn digester(&self, cuts: &Arc<[u64]>) -> Option<Digester> {
         match self {

@@ -98,7 +98,9 @@ pub fn exit_code(error: &Error) -> u8 {
         | ErrorKind::WrongEndpoint
         | ErrorKind::Throttled
         | ErrorKind::Unavailable
-        | ErrorKind::Local => EXIT_STOPPED,
+        | ErrorKind::Outage
+        | ErrorKind::Local
+        | ErrorKind::Disk => EXIT_STOPPED,
         _ => EXIT_FAILED,
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(ends: Ends, options: Options, context: Context) -> Self {
-        let copier = Copier::new(ends.source.storage.clone(), ends.destination.storage.clone(), &options, &context);
+        let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context);
         Self { ends, options, context, copier }
     }
 
@@ -88,6 +88,7 @@ impl Engine {
     /// The copy of one source object.
     pub(crate) fn task(&self, source: &Listed, reason: Reason) -> CopyTask {
         CopyTask {
+            key: source.key.clone(),
             source_key: self.ends.source.key(source.key.as_bytes()),
             destination_key: self.ends.destination.key(source.key.as_bytes()),
             size: source.size,

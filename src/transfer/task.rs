@@ -4,7 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::storage::checksum::{Algorithm, Checksums};
+use crate::journal::End;
+use crate::storage::checksum::Checksums;
+pub use crate::storage::checksum::Proof;
 use crate::storage::{ETag, Entry, Key, Kind, ObjectInfo};
 
 /// Why an object is copied.
@@ -39,70 +41,6 @@ impl Reason {
 }
 
 impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What proves that bytes are the right ones, from the weakest to the strongest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Proof {
-    /// Nothing.
-    #[default]
-    None,
-    /// The length alone.
-    Size,
-    /// CRC-32.
-    Crc32,
-    /// CRC-32C.
-    Crc32c,
-    /// CRC-64/NVME.
-    Crc64Nvme,
-    /// CRC-64/XZ.
-    Crc64Xz,
-    /// A digest over the parts' digests, recomputed on the same part boundaries.
-    Composite,
-    /// MD5.
-    Md5,
-    /// SHA-1.
-    Sha1,
-    /// SHA-256.
-    Sha256,
-}
-
-impl Proof {
-    /// The word in `--json`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Size => "size",
-            Self::Crc32 => "crc32",
-            Self::Crc32c => "crc32c",
-            Self::Crc64Nvme => "crc64nvme",
-            Self::Crc64Xz => "crc64xz",
-            Self::Composite => "composite",
-            Self::Md5 => "md5",
-            Self::Sha1 => "sha1",
-            Self::Sha256 => "sha256",
-        }
-    }
-}
-
-impl From<Algorithm> for Proof {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Crc64Xz => Self::Crc64Xz,
-            Algorithm::Crc64Nvme => Self::Crc64Nvme,
-            Algorithm::Crc32c => Self::Crc32c,
-            Algorithm::Crc32 => Self::Crc32,
-            Algorithm::Sha1 => Self::Sha1,
-            Algorithm::Sha256 => Self::Sha256,
-            Algorithm::Md5 => Self::Md5,
-        }
-    }
-}
-
-impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -162,6 +100,8 @@ impl From<Entry<'_>> for Listed {
 /// One object to copy, as the source's listing (or a HEAD) showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyTask {
+    /// The key relative to both ends: its name in the journal. Empty where one object is copied.
+    pub key: Key,
     /// The whole key at the source.
     pub source_key: Key,
     /// The whole key at the destination.
@@ -195,8 +135,12 @@ pub struct Copied {
     pub etag: ETag,
     /// Version id of the new object, where the bucket has versions.
     pub version: Option<String>,
-    /// Bytes that an earlier attempt had sent already.
+    /// The source object that was copied, as the store told while it was read.
+    pub source: End,
+    /// Bytes that an earlier run or attempt had sent already.
     pub resumed_bytes: u64,
+    /// Of these, bytes that were read again at the source because nothing else proved them.
+    pub reread_bytes: u64,
     /// What a person should know though the copy is good, such as metadata that the destination cannot hold.
     pub warnings: Vec<String>,
 }

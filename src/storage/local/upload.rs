@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fdatasync, fsync, ftruncate, linkat, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fdatasync, fsync, ftruncate, linkat, mkdirat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::name::{Place, is_id, temporary, temporary_id};
@@ -104,7 +104,7 @@ impl Record {
 
     fn part(self, number: u32) -> Part {
         let etag = ETag::new(&format!("{}-{:016x}", self.crc64.len, self.crc64.xz));
-        Part { number, etag, size: self.crc64.len, checksums: self.crc64.checksums() }
+        Part { number, etag, size: self.crc64.len, checksums: self.crc64.checksums(), modified: None }
     }
 }
 
@@ -189,7 +189,9 @@ impl OpenDirectory {
             if let Some(number) = number
                 && let Some(record) = self.record(number)?
             {
-                parts.push(record.part(number));
+                let stat = statat(&self.own, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW).map_err(io_error)?;
+                let modified = read::modified(&stat);
+                parts.push(Part { modified, ..record.part(number) });
             }
         }
         parts.sort_unstable_by_key(|part| part.number);

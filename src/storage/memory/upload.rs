@@ -17,13 +17,18 @@ pub(super) struct OpenParts {
     key: Key,
     attributes: Attributes,
     initiated: Timestamp,
-    parts: BTreeMap<u32, (Body, ETag)>,
+    parts: BTreeMap<u32, (Body, ETag, Timestamp)>,
 }
 
 impl OpenParts {
     fn part(&self, number: u32, stated: Stated) -> Option<Part> {
-        let (body, etag) = self.parts.get(&number)?;
-        Some(Part { number, etag: etag.clone(), size: body.len(), checksums: body.checksums(stated) })
+        let (body, etag, _) = self.parts.get(&number)?;
+        Some(Part { number, etag: etag.clone(), size: body.len(), checksums: body.checksums(stated), modified: None })
+    }
+
+    fn listed(&self, stated: Stated) -> Vec<Part> {
+        let dated = |(number, (_, _, modified)): (&u32, &(Body, ETag, Timestamp))| Some(Part { modified: Some(*modified), ..self.part(*number, stated)? });
+        self.parts.iter().filter_map(dated).collect()
     }
 
     /// The bodies to join, if the caller's parts are those that are held, in ascending order and large enough.
@@ -36,8 +41,8 @@ impl OpenParts {
         }
         let mut chosen = Vec::with_capacity(parts.len());
         for (index, part) in parts.iter().enumerate() {
-            let held = self.parts.get(&part.number).filter(|(_, etag)| *etag == part.etag);
-            let (body, _) = held.ok_or_else(|| Error::invalid(format!("part {} is not held, or has another ETag", part.number)))?;
+            let held = self.parts.get(&part.number).filter(|(_, etag, _)| *etag == part.etag);
+            let (body, ..) = held.ok_or_else(|| Error::invalid(format!("part {} is not held, or has another ETag", part.number)))?;
             if index + 1 < parts.len() && body.len() < limits.part_bytes_min {
                 return Err(Error::invalid(format!("part {} has {} bytes, and only the last may be below {}", part.number, body.len(), limits.part_bytes_min)));
             }
@@ -95,7 +100,7 @@ impl Multipart for MemoryStore {
             let body = receive(&payload, checksums).await?;
             let etag = body.etag(&self.options);
             self.upload(upload, |open| {
-                open.parts.insert(number, (body, etag));
+                open.parts.insert(number, (body, etag, self.options.clock.now()));
                 open.part(number, self.options.stated).ok_or_else(unknown_upload)
             })
         };
@@ -103,7 +108,7 @@ impl Multipart for MemoryStore {
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {
-        self.upload(upload, |open| Ok(open.parts.keys().filter_map(|n| open.part(*n, self.options.stated)).collect()))
+        self.upload(upload, |open| Ok(open.listed(self.options.stated)))
             .map_err(|e| self.told("list parts", &upload.key, e))
     }
 

@@ -290,7 +290,7 @@ fn parse_part(number: u32, content_id: &str) -> Option<(Part, Crc64)> {
     let mut hex = || u64::from_str_radix(fields.next()?, 16).ok();
     let (nvme, xz, len) = (hex()?, hex()?, hex()?);
     let crc = Crc64 { xz, nvme, len };
-    Some((Part { number, etag: ETag::new(fields.next()?), size: len, checksums: crc.checksums() }, crc))
+    Some((Part { number, etag: ETag::new(fields.next()?), size: len, checksums: crc.checksums(), modified: None }, crc))
 }
 
 async fn send_part(storage: &dyn Storage, upload: &Upload, number: u32, data: PutPayload) -> Result<(Part, Crc64), Error> {

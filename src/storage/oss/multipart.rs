@@ -44,7 +44,7 @@ impl Bucket {
         if etag.is_empty() {
             return Err(self.place(&request, Error::integrity("OSS took the part and gave it no ETag")));
         }
-        Ok(Part { number, etag, size, checksums: headers.checksums() })
+        Ok(Part { number, etag, size, checksums: headers.checksums(), modified: None })
     }
 
     pub(super) async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {

@@ -53,7 +53,7 @@ pub(super) async fn upload_part(bucket: &Bucket, upload: &Upload, number: u32, p
     };
     let response = send_body(bucket, &upload.key, query, HeaderMap::new(), &payload, summed.as_ref().or(checksums)).await?;
     let part =
-        Part { number, etag: ETag::new(response.header("etag").unwrap_or_default()), size: payload.len(), checksums: read_checksums(&response.head.headers) };
+        Part { number, etag: ETag::new(response.header("etag").unwrap_or_default()), size: payload.len(), checksums: read_checksums(&response.head.headers), modified: None };
     response.collect(ANSWER_BYTES_MAX).await?;
     if part.etag.is_empty() {
         return Err(Error::integrity("the service took a part and gave no ETag for it"));
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_etag_of_parts_is_the_md5_of_their_md5s() {
-        let part = |number, md5: &str| Part { number, etag: ETag::new(md5), size: 1, checksums: Checksums::default() };
+        let part = |number, md5: &str| Part { number, etag: ETag::new(md5), size: 1, checksums: Checksums::default(), modified: None };
         // Two parts "a" and "b": md5(md5("a") || md5("b")), computed with Python's hashlib.
         let parts = [part(1, "0cc175b9c0f1b6a831c399e269772661"), part(2, "92eb5ffee6ae2fec3ad71c777531578f")];
         assert_eq!(multipart_etag(&parts).map(|e| e.as_str().to_owned()).as_deref(), Some("96e024ba2074fe77e8e965ba43a704be-2"));

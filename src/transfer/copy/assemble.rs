@@ -1,27 +1,52 @@
 //! Multipart uploads at the destination: each part, and the whole they make, held against what was sent.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use super::write::{Held, Writer};
+use super::resume::Held;
+use super::write::{InHand, Writer};
 use super::{Setback, TRIES_MAX, count_retry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Event, FlightId, SentPart};
 use crate::storage::checksum::{Crc64, Crc64Combiner};
-use crate::storage::{Attributes, Complete, Encryption, Key, Multipart, ObjectRef, Part, Payload, PutOutput, Upload};
+use crate::storage::{Attributes, Complete, Key, Multipart, ObjectRef, Part, Payload, PutOutput, Upload};
+use crate::transfer::parts::Parts;
 use crate::transfer::prove::judge;
 use crate::transfer::stamp::Stamp;
 use crate::transfer::task::Proof;
+
+/// Flights that are looked at together.
+const FLIGHTS_AT_ONCE: usize = 100;
 
 /// An open upload.
 pub(super) struct Target<'a> {
     pub(super) multipart: &'a dyn Multipart,
     pub(super) upload: Upload,
     /// What the object is written with.
-    attributes: &'a Attributes,
+    pub(super) attributes: &'a Attributes,
     /// A part's ETag is an MD5, if it looks like one, and may be computed.
-    md5_etags: bool,
+    pub(super) md5_etags: bool,
+    pub(super) flight: FlightId,
+    /// How it is cut: an open upload keeps its part size.
+    pub(super) parts: Parts,
+    /// What the service held when we came.
+    pub(super) held: BTreeMap<u32, Held>,
+    /// Nobody here remembers who began it.
+    pub(super) adopted: bool,
+    /// Its parts had been proved to be the source's before.
+    pub(super) source_proved: bool,
+}
+
+impl Target<'_> {
+    /// Whether every part was there and proved when we came.
+    pub(super) fn is_whole(&self) -> bool {
+        self.held.len() == self.parts.count() as usize && self.held.values().all(|held| matches!(held, Held::Proved(_)))
+    }
 }
 
 /// A part that the destination holds.
+#[derive(Clone)]
 pub(super) struct Sent {
     pub(super) part: Part,
     pub(super) crc: Crc64,
@@ -50,43 +75,41 @@ impl Filled {
 }
 
 impl Writer {
-    /// Begins an upload, and remembers it until [`Self::end`].
-    pub(super) async fn begin<'a>(&'a self, key: &Key, attributes: &'a Attributes) -> Result<Target<'a>> {
-        let unsupported = || Error::unsupported("the destination has no multipart uploads").in_store(&self.destination);
-        let multipart = self.destination.multipart().ok_or_else(unsupported)?;
-        let upload = Upload { key: key.clone(), id: multipart.create(key, attributes).await? };
-        self.uploads().push(upload.clone());
-        let md5_etags = !self.no_md5 && attributes.encryption.as_ref().is_none_or(Encryption::keeps_md5_etag);
-        Ok(Target { multipart, upload, attributes, md5_etags })
-    }
-
-    /// Forgets an upload that is complete, or aborts one that failed. Where that fails too it stays for [`Self::abort_all`].
-    pub(super) async fn end(&self, target: &Target<'_>, failed: bool) {
-        if failed && let Err(error) = target.multipart.abort(&target.upload).await {
-            tracing::warn!(%error, key = %target.upload.key, upload = %target.upload.id.0, "could not abort an upload, its parts stay until the end of the run");
-            return;
+    /// Ends the flight of a key whose copy was given up. What a later run can go on with stays open, where somebody remembers it.
+    pub(super) async fn leave(&self, key: &Key, keep: bool) {
+        let left = async {
+            match self.journal.flight(key).await? {
+                Some(flight) if !(keep && self.journal.is_durable()) => self.throw_away(&flight).await,
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%error, "could not put an open upload away, its parts stay until a later run, or `dragon uploads abort`, removes them");
         }
-        self.uploads().retain(|open| *open != target.upload);
     }
 
-    /// Aborts all open uploads. Tells the last error.
+    /// Aborts what is open, where nobody would find it again. Tells the last error.
     pub(super) async fn abort_all(&self) -> Result<()> {
-        let Some(multipart) = self.destination.multipart() else { return Ok(()) };
-        let open = self.uploads().clone();
-        let mut outcome = Ok(());
-        for upload in open {
-            match multipart.abort(&upload).await {
-                Ok(()) => self.uploads().retain(|other| *other != upload),
-                Err(error) => outcome = Err(error),
+        if self.journal.is_durable() {
+            return Ok(());
+        }
+        let (mut after, mut outcome) = (None, Ok(()));
+        loop {
+            let open = self.journal.flights(after, FLIGHTS_AT_ONCE).await?;
+            let Some(last) = open.last() else { return outcome };
+            after = Some(last.id);
+            for flight in &open {
+                if let Err(error) = self.throw_away(flight).await {
+                    outcome = Err(error);
+                }
             }
         }
-        outcome
     }
 
     /// Sends a part from memory, a few times where it was damaged.
     pub(super) async fn send_part(&self, target: &Target<'_>, number: u32, chunks: &[Bytes], crc: Crc64) -> Result<Sent> {
         let payload = Payload::from_chunks(chunks.to_vec());
-        let mut held = Held::new(chunks, crc);
+        let mut held = InHand::new(chunks, crc);
         for tried in 1.. {
             let outcome = match target.multipart.upload_part(&target.upload, number, payload.clone(), Some(&crc.checksums())).await {
                 Ok(part) => prove_part(&part, &mut held, target.md5_etags).await.map(|proof| Sent { part, crc, proof }),
@@ -102,25 +125,50 @@ impl Writer {
         unreachable!("the loop ends with a return")
     }
 
+    /// Notes a part that the service holds.
+    pub(super) async fn note(&self, target: &Target<'_>, sent: &Sent) -> Result<()> {
+        let part = SentPart { number: sent.part.number, etag: sent.part.etag.clone(), crc: sent.crc, proof: sent.proof };
+        self.journal.advance(target.flight, Event::Part(part)).await
+    }
+
     /// Makes the object of its parts, and holds what the destination states of it against what was sent.
     pub(super) async fn complete(&self, target: &Target<'_>, filled: &Filled) -> Result<(PutOutput, Proof), Setback> {
         let complete = Complete { checksums: Some(filled.crc.checksums()), condition: None };
+        self.journal.advance(target.flight, Event::Completing).await?;
         let output = match target.multipart.complete(&target.upload, &filled.parts, complete).await {
             Ok(output) => output,
             // The answer to a Complete that worked may be lost, and the upload is gone when it is asked for again (protocol.md 2.8).
-            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => self.already_complete(target, filled, error).await?,
+            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => match self.already_complete(target, filled, error).await {
+                Ok(output) => output,
+                Err(error) => {
+                    if error.kind() == ErrorKind::UploadNotFound {
+                        self.journal.advance(target.flight, Event::Failed).await?;
+                    }
+                    return Err(error.into());
+                }
+            },
             Err(error) if error.kind() == ErrorKind::Integrity => return Err(Setback::StartOver(error)),
             Err(error) => return Err(Setback::Final(error)),
         };
         let key = &target.upload.key;
-        match self.prove_completed(key, &output, filled).await {
-            Ok(proof) => Ok((output, proof)),
-            Err(error) if error.kind() == ErrorKind::Integrity => Err(Setback::StartOver(self.withdraw(key, &output, error).await)),
+        match self.prove_completed(target, &output, filled).await {
+            Ok(proof) => {
+                self.journal.advance(target.flight, Event::Proved).await?;
+                Ok((output, proof))
+            }
+            Err(error) if error.kind() == ErrorKind::Integrity => {
+                self.journal.advance(target.flight, Event::Failed).await?;
+                Err(Setback::StartOver(self.withdraw(key, &output, error).await))
+            }
             Err(error) => Err(Setback::Final(error)),
         }
     }
 
-    async fn prove_completed(&self, key: &Key, output: &PutOutput, filled: &Filled) -> Result<Proof> {
+    async fn prove_completed(&self, target: &Target<'_>, output: &PutOutput, filled: &Filled) -> Result<Proof> {
+        let key = &target.upload.key;
+        if target.adopted {
+            self.prove_adopted(key, target.attributes).await?;
+        }
         if let Some(proof) = judge(&output.checksums, &filled.crc, "sent", "the destination")? {
             return Ok(proof);
         }
@@ -160,7 +208,7 @@ impl Writer {
     }
 }
 
-async fn prove_part(part: &Part, held: &mut Held<'_>, md5: bool) -> Result<Proof> {
+pub(super) async fn prove_part(part: &Part, held: &mut InHand<'_>, md5: bool) -> Result<Proof> {
     if part.size != held.crc.len {
         return Err(Error::integrity(format!("{} bytes were sent as part {}, and the destination states {}", held.crc.len, part.number, part.size)));
     }

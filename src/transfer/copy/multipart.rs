@@ -1,19 +1,23 @@
 //! An object in parts: read and sent several at a time under the byte budget, put together only when the source is proved.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::watch;
 
-use super::assemble::{Filled, Sent, Target};
+use super::assemble::{Filled, Sent, Target, prove_part};
 use super::passing::passing;
 use super::read::Reader;
+use super::resume::{Freight, Held};
+use super::write::InHand;
 use super::{Copier, Setback, TRIES_MAX, copied, count_retry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::PutOutput;
-use crate::storage::checksum::Crc64;
-use crate::transfer::budget::Reservation;
+use crate::journal::flight::Cargo;
+use crate::storage::Part;
+use crate::storage::checksum::Crc64Hasher;
 use crate::transfer::parts::{Parts, STREAM_WINDOW_BYTES};
-use crate::transfer::prove::{Digester, Witness, judge};
+use crate::transfer::prove::{Digester, judge};
 use crate::transfer::task::{Copied, CopyTask, Proof};
 
 /// How many parts of one object move at a time.
@@ -23,8 +27,11 @@ pub(super) const PARTS_AT_ONCE: usize = 16;
 struct Filling<'a> {
     reader: &'a Reader,
     target: &'a Target<'a>,
-    parts: Parts,
     in_order: Option<InOrder>,
+    /// Bytes that were there and were not sent again.
+    resumed_bytes: AtomicU64,
+    /// Of these, bytes that were read again.
+    reread_bytes: AtomicU64,
 }
 
 /// Lets the digest see the parts in order, in whatever order they arrive. The part whose turn it is never waits for another, and the
@@ -39,9 +46,14 @@ impl InOrder {
         Self { next: watch::Sender::new(1), digester: tokio::sync::Mutex::new(digester) }
     }
 
-    async fn absorb(&self, number: u32, chunks: &[Bytes]) {
+    /// Waits for a part's turn.
+    async fn turn(&self, number: u32) {
         // The sender lives in `self`: waiting cannot fail.
         let _ = self.next.subscribe().wait_for(|next| *next == number).await;
+    }
+
+    async fn absorb(&self, number: u32, chunks: &[Bytes]) {
+        self.turn(number).await;
         self.digester.lock().await.absorb(chunks).await;
         self.next.send_replace(number + 1);
     }
@@ -57,40 +69,51 @@ impl Copier {
         let reader = &Reader { etag: info.etag.clone(), ..reader.clone() };
         let (witness, cuts) = reader.witness(&info, self.options.no_md5).await?;
         let carried = self.carry(&info, None)?;
-        let target = self.writer.begin(&task.destination_key, &carried.attributes).await?;
-        let in_order = witness.digester(&cuts).map(InOrder::new);
-        let done = self.fill_and_complete(Filling { reader, target: &target, parts, in_order }, &witness).await;
-        self.writer.end(&target, done.is_err()).await;
-        let (output, crc, source_proof, destination_proof) = done?;
-        Ok(copied(crc, output, source_proof, destination_proof, carried.warnings))
+        let freight = Freight {
+            key: &task.key,
+            destination_key: &task.destination_key,
+            cargo: Cargo { etag: info.etag.clone(), version: info.version.clone(), size: task.size },
+            modified: info.modified,
+            attributes: &carried.attributes,
+            cutter: self.cutter(),
+            parts,
+            doubted: reader.doubted,
+        };
+        let target = self.writer.board(&freight).await?;
+        // All of it had been proved before it was about to be completed: nobody has to see the bytes again.
+        let trusted = target.source_proved && target.is_whole();
+        let in_order = if trusted { None } else { witness.digester(&cuts).map(InOrder::new) };
+        let filling = Filling { reader, target: &target, in_order, resumed_bytes: AtomicU64::new(0), reread_bytes: AtomicU64::new(0) };
+        let filled = self.fill(&filling).await?;
+        let digester = filling.in_order.map(InOrder::finish);
+        let judged = witness.judge(&filled.crc, digester).map_err(Setback::StartOver)?;
+        let source_proof = if trusted { witness.kind() } else { judged };
+        let (output, destination_proof) = self.writer.complete(&target, &filled).await?;
+        let copied = copied(&info, filled.crc, output, (source_proof, destination_proof), carried.warnings);
+        Ok(Copied { resumed_bytes: filling.resumed_bytes.into_inner(), reread_bytes: filling.reread_bytes.into_inner(), ..copied })
     }
 
-    async fn fill_and_complete(&self, filling: Filling<'_>, witness: &Witness) -> Result<(PutOutput, Crc64, Proof, Proof), Setback> {
-        let target = filling.target;
-        let (filled, digester) = self.fill(filling).await?;
-        let source_proof = witness.judge(&filled.crc, digester).map_err(Setback::StartOver)?;
-        let (output, destination_proof) = self.writer.complete(target, &filled).await?;
-        Ok((output, filled.crc, source_proof, destination_proof))
-    }
-
-    /// Moves all parts. They are begun in order, each after its bytes are reserved.
-    async fn fill(&self, filling: Filling<'_>) -> Result<(Filled, Option<Digester>)> {
-        let parts = filling.parts;
+    /// Moves all parts that are not there. They are begun in order, each after its bytes are reserved. Once the run is to stop none is
+    /// begun any more; what is underway ends.
+    async fn fill(&self, filling: &Filling<'_>) -> Result<Filled> {
+        let parts = filling.target.parts;
         // What must be hashed in order and cannot be kept goes one part at a time.
         let at_once = if parts.streamed && filling.in_order.is_some() { 1 } else { PARTS_AT_ONCE };
-        let begun = stream::iter(1..=parts.count()).then(|number| async move {
+        let numbers = stream::iter(1..=parts.count()).take_until(self.context.cancel.cancelled());
+        let begun = numbers.then(|number| async move {
+            if filling.needs_nothing(number) {
+                return Ok((number, None));
+            }
             let slot = self.part_slots.acquire().await.map_err(|e| Error::new(ErrorKind::Unexpected, "the copier was closed").caused_by(e))?;
             let range = parts.range(number);
             let bytes = if parts.streamed { STREAM_WINDOW_BYTES } else { range.end - range.start };
-            Ok::<_, Error>((number, slot, self.budget.reserve(bytes).await?))
+            Ok::<_, Error>((number, Some((slot, self.budget.reserve(bytes).await?))))
         });
         let mut sent: Vec<Option<Sent>> = (0..parts.count()).map(|_| None).collect();
         let mut moved = begun
             .map(|begun| async {
-                let (number, _slot, reserved): (u32, _, Reservation) = begun?;
-                let sent =
-                    if parts.streamed { self.stream_part(&filling, number, reserved).await? } else { self.move_part(&filling, number, reserved).await? };
-                Ok::<_, Error>((number, sent))
+                let (number, permits) = begun?;
+                Ok::<_, Error>((number, self.bring(filling, number).await.inspect(|_| drop(permits))?))
             })
             .buffer_unordered(at_once)
             .boxed();
@@ -98,25 +121,61 @@ impl Copier {
             sent[number as usize - 1] = Some(part);
         }
         drop(moved);
-        Ok((Filled::of(sent.into_iter().flatten()), filling.in_order.map(InOrder::finish)))
+        let there = sent.iter().flatten().count();
+        if there < sent.len() {
+            return Err(Error::new(ErrorKind::Interrupted, format!("interrupted when {there} of {} parts were there", sent.len())));
+        }
+        Ok(Filled::of(sent.into_iter().flatten()))
     }
 
-    /// Moves a part through memory: read once, kept until it is acknowledged.
-    async fn move_part(&self, filling: &Filling<'_>, number: u32, reserved: Reservation) -> Result<Sent> {
-        let read = filling.reader.read(Some(filling.parts.range(number))).await?;
+    /// Sees to it that the destination holds a part.
+    async fn bring(&self, filling: &Filling<'_>, number: u32) -> Result<Sent> {
+        let target = filling.target;
+        let sent = match target.held.get(&number) {
+            Some(Held::Proved(sent)) => {
+                if filling.in_order.is_some() {
+                    filling.read_again(number, sent).await?;
+                }
+                filling.resumed(sent, filling.in_order.is_some());
+                return Ok(sent.clone());
+            }
+            Some(Held::Doubted(part)) if !target.parts.streamed => self.move_part(filling, number, Some(part)).await?,
+            Some(Held::Doubted(_)) | None if target.parts.streamed => self.stream_part(filling, number).await?,
+            _ => self.move_part(filling, number, None).await?,
+        };
+        self.writer.note(target, &sent).await?;
+        Ok(sent)
+    }
+
+    /// Moves a part through memory: read once, kept until it is acknowledged. What the destination holds of it already is not sent
+    /// again where it is the same.
+    async fn move_part(&self, filling: &Filling<'_>, number: u32, doubted: Option<&Part>) -> Result<Sent> {
+        let target = filling.target;
+        let read = filling.reader.read(Some(target.parts.range(number))).await?;
         let hash = async {
             if let Some(in_order) = &filling.in_order {
                 in_order.absorb(number, &read.chunks).await;
             }
         };
-        let (sent, ()) = futures::join!(self.writer.send_part(filling.target, number, &read.chunks, read.crc), hash);
-        drop(reserved);
+        let send = async {
+            if let Some(part) = doubted
+                && let Ok(proof) = prove_part(part, &mut InHand::new(&read.chunks, read.crc), target.md5_etags).await
+                && proof > Proof::Size
+            {
+                let sent = Sent { part: part.clone(), crc: read.crc, proof };
+                filling.resumed(&sent, true);
+                return Ok(sent);
+            }
+            self.writer.send_part(target, number, &read.chunks, read.crc).await
+        };
+        let (sent, ()) = futures::join!(send, hash);
         sent
     }
 
     /// Moves a part that memory cannot hold: it passes through, and is read again where it must be sent again.
-    async fn stream_part(&self, filling: &Filling<'_>, number: u32, reserved: Reservation) -> Result<Sent> {
-        let (target, range) = (filling.target, filling.parts.range(number));
+    async fn stream_part(&self, filling: &Filling<'_>, number: u32) -> Result<Sent> {
+        let target = filling.target;
+        let range = target.parts.range(number);
         for tried in 1.. {
             let before = match &filling.in_order {
                 Some(in_order) => Some(in_order.digester.lock().await.clone()),
@@ -129,6 +188,7 @@ impl Copier {
                     let proved = judge(&part.checksums, &crc, "sent", "the destination").map(Option::unwrap_or_default);
                     if let (Ok(_), Some(in_order), Some(digester)) = (&proved, &filling.in_order, digester) {
                         *in_order.digester.lock().await = digester;
+                        in_order.next.send_replace(number + 1);
                     }
                     proved.map(|proof| Sent { part, crc, proof: proof.max(Proof::Size) })
                 }
@@ -139,12 +199,43 @@ impl Copier {
                 Err(error) if error.kind() == ErrorKind::Integrity && tried < TRIES_MAX => {
                     count_retry(&self.context.progress, &error, "a part was damaged, sending it again")
                 }
-                outcome => {
-                    drop(reserved);
-                    return outcome.map_err(|e| e.during("upload part").on_key(&target.upload.key));
-                }
+                outcome => return outcome.map_err(|e| e.during("upload part").on_key(&target.upload.key)),
             }
         }
         unreachable!("the loop ends with a return")
+    }
+}
+
+impl Filling<'_> {
+    /// Whether a part is there, proved, and nobody has to see its bytes.
+    fn needs_nothing(&self, number: u32) -> bool {
+        self.in_order.is_none() && matches!(self.target.held.get(&number), Some(Held::Proved(_)))
+    }
+
+    /// Counts a part that was not sent.
+    fn resumed(&self, sent: &Sent, read_again: bool) {
+        self.resumed_bytes.fetch_add(sent.crc.len, Ordering::Relaxed);
+        if read_again {
+            self.reread_bytes.fetch_add(sent.crc.len, Ordering::Relaxed);
+        } else {
+            self.reader.moving.found(sent.crc.len);
+        }
+    }
+
+    /// Reads a part that was sent before, for the digest over all bytes.
+    async fn read_again(&self, number: u32, sent: &Sent) -> Result<()> {
+        let Some(in_order) = &self.in_order else { return Ok(()) };
+        in_order.turn(number).await;
+        let (_, mut body) = self.reader.open(Some(self.target.parts.range(number))).await?;
+        let mut crc = Crc64Hasher::new();
+        while let Some(chunk) = body.try_next().await? {
+            crc.update(&chunk);
+            in_order.digester.lock().await.absorb(std::slice::from_ref(&chunk)).await;
+        }
+        if crc.finish() != sent.crc {
+            return Err(Error::new(ErrorKind::Changed, format!("part {number} of the source has other bytes than when it was sent")));
+        }
+        in_order.next.send_replace(number + 1);
+        Ok(())
     }
 }

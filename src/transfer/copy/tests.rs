@@ -63,7 +63,7 @@ impl Bench {
     }
 
     fn copier(&self) -> Copier {
-        Copier::new(Arc::new(self.source_faults.clone()), Arc::new(self.destination_faults.clone()), &self.options, &self.context)
+        Copier::new(Arc::new(self.source_faults.clone()), &Location::new(Arc::new(self.destination_faults.clone()), Key::EMPTY), &self.options, &self.context)
     }
 
     /// Puts an object at the source and copies it.
@@ -80,6 +80,7 @@ impl Bench {
     async fn task(&self) -> CopyTask {
         let info = self.source.head(&ObjectRef::from(&Key::from(KEY))).await.expect("a source object");
         CopyTask {
+            key: KEY.into(),
             source_key: KEY.into(),
             destination_key: KEY.into(),
             size: info.size,

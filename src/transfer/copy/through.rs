@@ -2,7 +2,7 @@
 
 use super::passing::passing;
 use super::read::Reader;
-use super::write::Held;
+use super::write::InHand;
 use super::{Copier, Setback, copied};
 use crate::error::{Error, ErrorKind};
 use crate::storage::{Attributes, Put, PutOutput};
@@ -27,11 +27,11 @@ impl Copier {
         };
         let (crc, digester) = seen.taken()?;
         let source_proof = witness.judge(&crc, digester)?;
-        let destination_proof = self.prove_passed(task, &output, &sent, &mut Held::gone(crc)).await?;
-        Ok(copied(crc, output, source_proof, destination_proof, carried.warnings))
+        let destination_proof = self.prove_passed(task, &output, &sent, &mut InHand::gone(crc)).await?;
+        Ok(copied(&info, crc, output, (source_proof, destination_proof), carried.warnings))
     }
 
-    async fn prove_passed(&self, task: &CopyTask, output: &PutOutput, sent: &Attributes, held: &mut Held<'_>) -> Result<Proof, Setback> {
+    async fn prove_passed(&self, task: &CopyTask, output: &PutOutput, sent: &Attributes, held: &mut InHand<'_>) -> Result<Proof, Setback> {
         match self.writer.prove_put(&task.destination_key, output, sent, held).await {
             Err(error) if error.kind() == ErrorKind::Integrity => Err(Setback::StartOver(self.writer.withdraw(&task.destination_key, output, error).await)),
             other => Ok(other?),

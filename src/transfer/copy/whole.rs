@@ -1,7 +1,7 @@
 //! An object that is whole in memory: one GET, one PUT, nothing else where both stores state checksums.
 
 use super::read::{Read, Reader};
-use super::write::Held;
+use super::write::InHand;
 use super::{Copier, Setback, copied};
 use crate::storage::{Payload, Put};
 use crate::transfer::task::{Copied, CopyTask, Proof};
@@ -14,9 +14,9 @@ impl Copier {
         let carried = self.carry(&read.info, Some(&read.crc))?;
         let put = Put { attributes: carried.attributes, checksums: Some(read.crc.checksums()), condition: None };
         let payload = Payload::from_chunks(read.chunks.clone());
-        let mut held = Held::new(&read.chunks, read.crc);
+        let mut held = InHand::new(&read.chunks, read.crc);
         let (output, destination_proof) = self.writer.put_proved(&task.destination_key, payload, put, &mut held).await?;
-        Ok(copied(read.crc, output, source_proof, destination_proof, carried.warnings))
+        Ok(copied(&read.info, read.crc, output, (source_proof, destination_proof), carried.warnings))
     }
 
     /// Holds what was read against what the source states of it.

@@ -1,7 +1,7 @@
 //! Copies within one service: the bytes do not pass through here.
 
 use super::read::Reader;
-use super::{Copier, Setback, count_retry};
+use super::{Copier, Setback, count_retry, end_of};
 use crate::error::{Error, ErrorKind};
 use crate::storage::ObjectRef;
 use crate::storage::checksum::Agreement;
@@ -41,6 +41,7 @@ impl Copier {
                 checksums,
                 etag: output.etag,
                 version: output.version,
+                source: end_of(&info),
                 warnings: carried.warnings,
                 ..Copied::default()
             })),

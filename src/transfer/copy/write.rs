@@ -1,14 +1,20 @@
 //! Writes objects to the destination, holds what it states of them against what was sent, and takes back what is known to be wrong.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use tokio::sync::OnceCell;
 
+use super::resume::OpenUploads;
 use super::{TRIES_MAX, count_retry};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Journal;
 use crate::storage::checksum::Crc64;
-use crate::storage::{Attributes, ETag, Encryption, Key, ObjectRef, Payload, Put, PutOutput, Storage, Upload};
+use crate::storage::location::Location;
+use crate::storage::{Attributes, ETag, Encryption, Key, ObjectRef, Payload, Put, PutOutput, Storage};
+use crate::transfer::job::Context;
 use crate::transfer::progress::Progress;
 use crate::transfer::prove::{judge, judge_md5, md5_of};
 use crate::transfer::task::Proof;
@@ -19,18 +25,22 @@ pub(super) struct Writer {
     pub(super) progress: Arc<Progress>,
     /// Do not compute MD5, even where it is the only proof.
     pub(super) no_md5: bool,
-    /// Uploads that were begun and neither completed nor aborted.
-    uploads: Mutex<Vec<Upload>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Clock,
+    /// Under which open uploads are looked for: nothing outside is written.
+    pub(super) prefix: Key,
+    /// What was open when the first object of this run travelled in parts.
+    pub(super) open_uploads: OnceCell<OpenUploads>,
 }
 
 /// Bytes in memory (or gone by) and what was computed over them; MD5 only of bytes in memory, and only when somebody asks.
-pub(super) struct Held<'a> {
+pub(super) struct InHand<'a> {
     chunks: Option<&'a [Bytes]>,
     pub(super) crc: Crc64,
     md5: Option<[u8; 16]>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> InHand<'a> {
     pub(super) fn new(chunks: &'a [Bytes], crc: Crc64) -> Self {
         Self { chunks: Some(chunks), crc, md5: None }
     }
@@ -52,17 +62,20 @@ impl<'a> Held<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(destination: Arc<dyn Storage>, progress: Arc<Progress>, no_md5: bool) -> Self {
-        Self { destination, progress, no_md5, uploads: Mutex::default() }
-    }
-
-    /// The uploads that are open.
-    pub(super) fn uploads(&self) -> MutexGuard<'_, Vec<Upload>> {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(destination: &Location, no_md5: bool, context: &Context) -> Self {
+        Self {
+            destination: destination.storage.clone(),
+            progress: context.progress.clone(),
+            no_md5,
+            journal: context.journal.clone(),
+            clock: context.clock.clone(),
+            prefix: destination.prefix.clone(),
+            open_uploads: OnceCell::new(),
+        }
     }
 
     /// Puts an object and holds what the destination states of it against what was sent. What was stored wrong is sent again a few times.
-    pub(super) async fn put_proved(&self, key: &Key, payload: Payload, put: Put, held: &mut Held<'_>) -> Result<(PutOutput, Proof)> {
+    pub(super) async fn put_proved(&self, key: &Key, payload: Payload, put: Put, held: &mut InHand<'_>) -> Result<(PutOutput, Proof)> {
         for tried in 1.. {
             let (error, stored) = match self.destination.put(key, payload.clone(), put.clone()).await {
                 Ok(output) => match self.prove_put(key, &output, &put.attributes, held).await {
@@ -85,7 +98,7 @@ impl Writer {
     }
 
     /// Proves a committed object: by the checksums in the answer, else by its ETag, else by what HEAD says.
-    pub(super) async fn prove_put(&self, key: &Key, output: &PutOutput, sent: &Attributes, held: &mut Held<'_>) -> Result<Proof> {
+    pub(super) async fn prove_put(&self, key: &Key, output: &PutOutput, sent: &Attributes, held: &mut InHand<'_>) -> Result<Proof> {
         if let Some(proof) = judge(&output.checksums, &held.crc, "sent", "the destination")? {
             return Ok(proof);
         }

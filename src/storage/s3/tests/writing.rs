@@ -93,7 +93,7 @@ fn part(number: u32, bytes: &str, echoed: bool) -> Part {
     use md5::{Digest, Md5};
     let hex: String = Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
     let checksums = if echoed { Checksums { crc64nvme: Some(Crc64::of(bytes.as_bytes()).nvme), ..Checksums::default() } } else { Checksums::default() };
-    Part { number, etag: ETag::new(&hex), size: bytes.len() as u64, checksums }
+    Part { number, etag: ETag::new(&hex), size: bytes.len() as u64, checksums, modified: None }
 }
 
 #[tokio::test]

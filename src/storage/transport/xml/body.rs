@@ -106,6 +106,7 @@ mod tests {
             etag: ETag::new("\"AB\""),
             size: 1,
             checksums: Checksums { crc64nvme: Some(0xae8b_1486_0a79_9888), ..Checksums::default() },
+            modified: None,
         };
         let body = complete_body(&[part(1), part(2)], false);
         let root = Element::parse(body.as_bytes(), &["CompleteMultipartUpload"]).expect("a document");

@@ -82,7 +82,7 @@ pub(in crate::storage) fn list_parts(body: &[u8], marker: u32) -> Result<PartsPa
             return Err(broken("its part numbers do not ascend"));
         }
         last = number;
-        parts.push(Part { number, etag: ETag::new(part.require("ETag")?), size: part.number("Size")?, checksums: checksums(part) });
+        parts.push(Part { number, etag: ETag::new(part.require("ETag")?), size: part.number("Size")?, checksums: checksums(part), modified: part.time("LastModified") });
     }
     let next_marker = match is_truncated(&root)? {
         true if parts.is_empty() => return Err(broken("it says that there are more parts and lists none")),
@@ -288,13 +288,14 @@ mod tests {
     #[test]
     fn parts_carry_both_clouds_checksums_and_page() {
         let body = b"<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>5</NextPartNumberMarker>\
-            <Part><PartNumber>1</PartNumber><ETag>\"3349\"</ETag><HashCrc64ecma>11051210869376104954</HashCrc64ecma><Size>9</Size></Part>\
+            <Part><PartNumber>1</PartNumber><LastModified>2026-02-23T07:01:34.000Z</LastModified><ETag>\"3349\"</ETag><HashCrc64ecma>11051210869376104954</HashCrc64ecma><Size>9</Size></Part>\
             <Part><PartNumber>5</PartNumber><ETag>&quot;7265&quot;</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME><Size>9</Size></Part></ListPartsResult>";
         let page = list_parts(body, 0).expect("parts");
         assert_eq!(page.next_marker, Some(5));
         assert_eq!(page.parts[0].checksums.crc64xz, Some(11_051_210_869_376_104_954));
         assert_eq!(page.parts[1].checksums.crc64nvme, Some(0xae8b_1486_0a79_9888));
         assert_eq!(page.parts[1].etag, ETag::new("7265"));
+        assert!(page.parts[0].modified.is_some());
         assert_eq!(list_parts(body, 1).expect_err("part 1 again").kind(), ErrorKind::Integrity);
     }
 
