@@ -110,8 +110,10 @@ impl State {
             (Self::Completing, Event::Proved) => Ok(Self::Proved),
             (Self::Intent | Self::Created | Self::Filling | Self::Completing, Event::Failed) => Ok(Self::Failed),
             (Self::Intent | Self::Created | Self::Filling | Self::Completing, Event::Aborted) => Ok(Self::Aborted),
-            (state, event) => Err(Error::new(ErrorKind::Unexpected, format!("the journal has an upload that is {}, which cannot become {}", state.as_str(), event.name()))
-                .advise("this is a bug in Dragon; nothing was changed")),
+            (state, event) => {
+                Err(Error::new(ErrorKind::Unexpected, format!("the journal has an upload that is {}, which cannot become {}", state.as_str(), event.name()))
+                    .advise("this is a bug in Dragon; nothing was changed"))
+            }
         }
     }
 }

@@ -108,8 +108,7 @@ impl Multipart for MemoryStore {
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {
-        self.upload(upload, |open| Ok(open.listed(self.options.stated)))
-            .map_err(|e| self.told("list parts", &upload.key, e))
+        self.upload(upload, |open| Ok(open.listed(self.options.stated))).map_err(|e| self.told("list parts", &upload.key, e))
     }
 
     async fn complete(&self, upload: &Upload, parts: &[Part], complete: Complete) -> Result<PutOutput> {

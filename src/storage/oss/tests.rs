@@ -148,8 +148,13 @@ async fn a_wrong_clock_is_corrected_once_and_remembered() {
 async fn a_lost_answer_to_complete_is_success_only_when_proved() {
     let bytes = b"part one, part two".as_slice();
     let (one, two) = (Crc64::of(&bytes[..9]), Crc64::of(&bytes[9..]));
-    let part =
-        |number, crc: Crc64| Part { number, etag: ETag::new("A"), size: crc.len, checksums: Checksums { crc64xz: Some(crc.xz), ..Checksums::default() }, modified: None };
+    let part = |number, crc: Crc64| Part {
+        number,
+        etag: ETag::new("A"),
+        size: crc.len,
+        checksums: Checksums { crc64xz: Some(crc.xz), ..Checksums::default() },
+        modified: None,
+    };
     let parts = [part(1, one), part(2, two)];
     let upload = Upload { key: "k".into(), id: UploadId("u".into()) };
     let there = |length: usize, crc: Option<u64>| {

@@ -52,8 +52,13 @@ pub(super) async fn upload_part(bucket: &Bucket, upload: &Upload, number: u32, p
         _ => None,
     };
     let response = send_body(bucket, &upload.key, query, HeaderMap::new(), &payload, summed.as_ref().or(checksums)).await?;
-    let part =
-        Part { number, etag: ETag::new(response.header("etag").unwrap_or_default()), size: payload.len(), checksums: read_checksums(&response.head.headers), modified: None };
+    let part = Part {
+        number,
+        etag: ETag::new(response.header("etag").unwrap_or_default()),
+        size: payload.len(),
+        checksums: read_checksums(&response.head.headers),
+        modified: None,
+    };
     response.collect(ANSWER_BYTES_MAX).await?;
     if part.etag.is_empty() {
         return Err(Error::integrity("the service took a part and gave no ETag for it"));

@@ -138,15 +138,17 @@ impl Writer {
         let output = match target.multipart.complete(&target.upload, &filled.parts, complete).await {
             Ok(output) => output,
             // The answer to a Complete that worked may be lost, and the upload is gone when it is asked for again (protocol.md 2.8).
-            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => match self.already_complete(target, filled, error).await {
-                Ok(output) => output,
-                Err(error) => {
-                    if error.kind() == ErrorKind::UploadNotFound {
-                        self.journal.advance(target.flight, Event::Failed).await?;
+            Err(error) if matches!(error.kind(), ErrorKind::UploadNotFound | ErrorKind::Unavailable) => {
+                match self.already_complete(target, filled, error).await {
+                    Ok(output) => output,
+                    Err(error) => {
+                        if error.kind() == ErrorKind::UploadNotFound {
+                            self.journal.advance(target.flight, Event::Failed).await?;
+                        }
+                        return Err(error.into());
                     }
-                    return Err(error.into());
                 }
-            },
+            }
             Err(error) if error.kind() == ErrorKind::Integrity => return Err(Setback::StartOver(error)),
             Err(error) => return Err(Setback::Final(error)),
         };

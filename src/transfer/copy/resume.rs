@@ -209,7 +209,9 @@ impl Writer {
         });
         match all.await? {
             Some(all) => Ok(all.get(key).cloned().unwrap_or_default()),
-            None => multipart.list_uploads(key.clone()).take(OPEN_UPLOADS_MAX).try_filter(|open| std::future::ready(open.upload.key == *key)).try_collect().await,
+            None => {
+                multipart.list_uploads(key.clone()).take(OPEN_UPLOADS_MAX).try_filter(|open| std::future::ready(open.upload.key == *key)).try_collect().await
+            }
         }
     }
 

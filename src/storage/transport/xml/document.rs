@@ -82,7 +82,13 @@ pub(in crate::storage) fn list_parts(body: &[u8], marker: u32) -> Result<PartsPa
             return Err(broken("its part numbers do not ascend"));
         }
         last = number;
-        parts.push(Part { number, etag: ETag::new(part.require("ETag")?), size: part.number("Size")?, checksums: checksums(part), modified: part.time("LastModified") });
+        parts.push(Part {
+            number,
+            etag: ETag::new(part.require("ETag")?),
+            size: part.number("Size")?,
+            checksums: checksums(part),
+            modified: part.time("LastModified"),
+        });
     }
     let next_marker = match is_truncated(&root)? {
         true if parts.is_empty() => return Err(broken("it says that there are more parts and lists none")),
