@@ -136,6 +136,10 @@ fn by_stamp(here: &ObjectInfo, there: &ObjectInfo) -> Judgement {
     for (copy, original) in [(there, here), (here, there)] {
         let stamp = Stamp::read(&copy.attributes.user);
         if let Some(stamp) = stamp.filter(|stamp| stamp.means(original.size, original.etag.as_str())) {
+            // It was written before the bytes.
+            if let Agreement::Different(algorithm) = stamp.checksums.agreement(&copy.checksums) {
+                return Judgement::Verdict(Verdict::Differs, algorithm.into());
+            }
             return match stamp.checksums.agreement(&original.checksums) {
                 Agreement::Equal(algorithm) => Judgement::Verdict(Verdict::Same, algorithm.into()),
                 Agreement::Different(algorithm) => Judgement::Verdict(Verdict::Differs, algorithm.into()),
