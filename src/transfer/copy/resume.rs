@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::flight::Cargo;
 use crate::journal::{Event, Flight, FlightId, Intent, SentPart, State};
 use crate::storage::checksum::Agreement;
-use crate::storage::{Attributes, Encryption, Key, Multipart, ObjectRef, OpenUpload, Part, Upload};
+use crate::storage::{Attributes, Encryption, Key, Multipart, ObjectRef, OpenUpload, Part, Service, Upload};
 use crate::transfer::parts::{Cutter, Parts};
 use crate::transfer::plan::same_attributes;
 use crate::transfer::stamp::Stamp;
@@ -214,9 +214,7 @@ impl Writer {
         });
         match all.await? {
             Some(all) => Ok(all.get(key).cloned().unwrap_or_default()),
-            None => {
-                multipart.list_uploads(key.clone()).take(OPEN_UPLOADS_MAX).try_filter(|open| std::future::ready(open.upload.key == *key)).try_collect().await
-            }
+            None => of_key().await,
         }
     }
 
