@@ -14,6 +14,7 @@ use crate::storage::checksum::{Crc64, Proof};
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 
+mod model;
 mod trouble;
 
 pub(super) fn start() -> Timestamp {
