@@ -28,6 +28,7 @@ mod schema;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod viewer;
 
 use batch::{Op, Writer};
 use ledger::{Ledger, Place};

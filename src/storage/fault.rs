@@ -91,6 +91,13 @@ impl Fault {
         self
     }
 
+    /// Only such calls as come after the first `n`.
+    #[must_use]
+    pub fn after(mut self, n: u64) -> Self {
+        self.calls = n + 1..=u64::MAX;
+        self
+    }
+
     /// Only the first `n` such calls.
     #[must_use]
     pub fn first(mut self, n: u64) -> Self {
@@ -124,6 +131,11 @@ impl FaultLayer {
     /// Adds a fault to the program.
     pub fn add(&self, fault: Fault) {
         self.program().faults.push((fault, 0));
+    }
+
+    /// Removes every fault from the program. Calls are counted on.
+    pub fn clear(&self) {
+        self.program().faults.clear();
     }
 
     /// How often an operation was called so far.
