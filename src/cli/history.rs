@@ -14,7 +14,7 @@ use crate::storage::location::Address;
 use super::exit::{self, Failure, Outcome};
 use super::flags::address;
 use super::session::Session;
-use super::uploads::state_dir;
+use super::state;
 
 mod record;
 
@@ -66,7 +66,7 @@ enum Format {
 impl Told {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let nowhere = || Error::invalid("there is no state directory").advise("name it with --state-dir DIR");
-        let dir = state_dir(session, self.state_dir.as_deref()).ok_or_else(nowhere)?;
+        let dir = state::directory(session, self.state_dir.as_deref()).ok_or_else(nowhere)?;
         let format = self.format.unwrap_or(if session.output.json { Format::Json } else { Format::Text });
         let teller = Teller { session, format };
         match (&self.source, &self.destination) {

@@ -14,16 +14,14 @@ use crate::storage::{Key, Multipart, Upload};
 
 use super::exit::{self, Failure, Outcome};
 use super::flags::address;
-use super::human;
 use super::report::json_key;
 use super::session::Session;
+use super::{human, state};
 
 mod abort;
 mod known;
 
 use known::{Journals, Known};
-
-pub(super) use known::state_dir;
 
 /// Uploads whose parts are asked for at once.
 const LISTED_AT_ONCE: usize = 8;
@@ -119,7 +117,7 @@ impl List {
 impl Place {
     async fn open(&self, session: &Session) -> Result<(Location, Journals), Failure> {
         let at = session.stores.tree(&self.url, Opening::default()).await?;
-        let journals = Journals::read(known::state_dir(session, self.state_dir.as_deref()), &at).await?;
+        let journals = Journals::read(state::directory(session, self.state_dir.as_deref()), &at).await?;
         Ok((at, journals))
     }
 }

@@ -1,11 +1,9 @@
 //! Which open uploads the journals of this machine know.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::cli::session::Session;
 use crate::error::Result;
 use crate::journal::{FlightId, Pair, StateDir};
 use crate::storage::location::Location;
@@ -31,12 +29,6 @@ pub(super) struct Known {
     pub(super) flight: FlightId,
     /// When the journal last noted something of it.
     pub(super) touched: Timestamp,
-}
-
-/// The state directory that a flag names, or the configuration; `None` where there is to be none.
-pub(in crate::cli) fn state_dir(session: &Session, flag: Option<&Path>) -> Option<StateDir> {
-    let found = flag.map(Path::to_owned).or_else(|| session.config.state.directory(&session.environment));
-    found.filter(|path| path.as_os_str() != "none").map(StateDir::new)
 }
 
 impl Journals {

@@ -51,7 +51,7 @@ impl History {
     /// What was proved of one key, seen as in [`Self::proofs`].
     pub async fn proof(&self, turned: bool, key: &Key) -> Result<Option<Proved>> {
         let key = key.clone();
-        self.reader.read(move |connection| read::proof(connection, turned, &key)).await
+        self.reader.with(move |connection| read::proof(connection, turned, &key)).await
     }
 
     /// Deletes in the order they were made: at most `limit` after the one of number `after`.
