@@ -11,6 +11,7 @@ mod doctor;
 mod features;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
+mod journal;
 mod layering;
 mod memory;
 mod oss;
