@@ -101,7 +101,14 @@ impl Config {
         let document = Document { name, text, base, environment, problems: RefCell::default() };
         let parsed = match DeTable::parse(text) {
             Ok(table) => table,
-            Err(e) => return Err(vec![document.error(&Origin::Span(e.span().unwrap_or(0..0)), "", format!("this is not TOML: {}", e.message()), "")]),
+            Err(e) => {
+                return Err(vec![document.error(
+                    &Origin::Span(e.span().unwrap_or(0..0)),
+                    "",
+                    format!("this is not TOML: {}", e.message().replace('\n', ", ")),
+                    "",
+                )]);
+            }
         };
         let mut root = Section::new(&document, "", parsed.get_ref(), Origin::Span(0..0));
         let engine = read_table(&mut root, "engine", Engine::read);
