@@ -4,6 +4,7 @@ mod adapters;
 mod bad_input;
 mod cli;
 mod corruption;
+mod crash;
 mod devserver;
 mod disk;
 mod docs;
