@@ -15,6 +15,7 @@ mod memory;
 mod oss;
 mod s3;
 mod sdk;
+mod simulation;
 mod stage;
 mod transport;
 

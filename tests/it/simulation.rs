@@ -1,0 +1,101 @@
+//! The whole engine in simulated time: random trees, random options, bad weather, a source that changes under the run, interrupts
+//! and kills; and what must hold all the same.
+//!
+//! Each seed is a world of its own ([`World`]), which lives through a few stormy runs, each of which may be cancelled, or dropped where
+//! it stands, as a crash drops it. Then the weather clears, the source rests, and one more run must make the destination equal.
+//!
+//! - Nothing is deleted unless the source's listing came to its clean end, and what is deleted was absent from the source.
+//! - What a run calls copied is, byte for byte, a version of the source that existed during the run.
+//! - At rest the destination is the source, and one more run finds nothing to do.
+//! - Memory stays within the budget, and is given back. No task outlives its run. No run hangs.
+//! - An upload that is left open is known to the journal, or its id had never reached us.
+//! - A seed repeats itself, call by call.
+//!
+//! `DRAGON_SIM_SEED=n` replays one seed and prints its log; `DRAGON_SIM_SEEDS=n` runs that many, as `scripts/simulate n` does.
+
+use std::fmt::Write;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dragon::clock::Clock;
+
+mod dice;
+mod history;
+mod journal;
+mod ledger;
+mod world;
+
+use world::World;
+
+/// Seeds of a plain `cargo test`, and how long it may take for them.
+const SEEDS: u64 = 1000;
+const WALL_MAX: Duration = Duration::from_secs(180);
+
+/// Plays one seed to its end; the log of what happened.
+fn play(seed: u64) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(async { World::new(seed).await.live().await })
+}
+
+/// Plays seeds on every core until they or the time are used up; how many were played.
+fn play_all(seeds: Range<u64>, wall_max: Option<Duration>) -> u64 {
+    let (next, played) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
+    let failed = std::sync::Mutex::new(Vec::new());
+    let clock = Clock::system();
+    let begun = clock.instant();
+    let player = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let time_is_up = wall_max.is_some_and(|max| begun.elapsed() > max);
+            if seed >= seeds.end || time_is_up || failed.lock().expect("a list").len() >= 10 {
+                return;
+            }
+            if catch_unwind(AssertUnwindSafe(|| play(seed))).is_err() {
+                failed.lock().expect("a list").push(seed);
+            }
+            played.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(player);
+        }
+    });
+    let failed = failed.into_inner().expect("a list");
+    let commands = failed.iter().fold(String::new(), |mut out, seed| {
+        let _ = write!(out, "\n  DRAGON_SIM_SEED={seed} cargo test --test it simulation::seeds -- --nocapture");
+        out
+    });
+    let played = played.into_inner();
+    println!("{played} seeds in {:.1} s", begun.elapsed().as_secs_f64());
+    assert!(failed.is_empty(), "these seeds failed; replay one with{commands}");
+    played
+}
+
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn seeds_of_weather_kills_and_changes_lose_nothing() {
+    if let Some(seed) = asked("DRAGON_SIM_SEED") {
+        println!("{}", play(seed));
+        return;
+    }
+    let played = match asked("DRAGON_SIM_SEEDS") {
+        Some(seeds) => play_all(0..seeds, None),
+        None => play_all(0..SEEDS, Some(WALL_MAX)),
+    };
+    assert!(played >= 100, "only {played} seeds within {WALL_MAX:?}: this says too little");
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in 0..8 {
+        let (first, second) = (play(seed), play(seed));
+        let differs = first.lines().zip(second.lines()).position(|(a, b)| a != b);
+        assert!(first == second, "seed {seed} went another way at line {differs:?}: {:?}", differs.map(|at| (first.lines().nth(at), second.lines().nth(at))));
+    }
+}
