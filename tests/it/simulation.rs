@@ -15,7 +15,8 @@
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,22 +28,23 @@ mod journal;
 mod ledger;
 mod world;
 
+use ledger::Tally;
 use world::World;
 
 /// Seeds of a plain `cargo test`, and how long it may take for them.
 const SEEDS: u64 = 1000;
 const WALL_MAX: Duration = Duration::from_secs(180);
 
-/// Plays one seed to its end; the log of what happened.
-fn play(seed: u64) -> String {
+/// Plays one seed to its end; the log of what happened, and how much that was.
+fn play(seed: u64) -> (String, Tally) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async { World::new(seed).await.live().await })
 }
 
-/// Plays seeds on every core until they or the time are used up; how many were played.
-fn play_all(seeds: Range<u64>, wall_max: Option<Duration>) -> u64 {
+/// Plays seeds on every core until they or the time are used up; how many were played, and what happened in them.
+fn play_all(seeds: Range<u64>, wall_max: Option<Duration>) -> (u64, Tally) {
     let (next, played) = (AtomicU64::new(seeds.start), AtomicU64::new(0));
-    let failed = std::sync::Mutex::new(Vec::new());
+    let (failed, tally) = (Mutex::new(Vec::new()), Mutex::new(Tally::default()));
     let clock = Clock::system();
     let begun = clock.instant();
     let player = || {
@@ -52,8 +54,9 @@ fn play_all(seeds: Range<u64>, wall_max: Option<Duration>) -> u64 {
             if seed >= seeds.end || time_is_up || failed.lock().expect("a list").len() >= 10 {
                 return;
             }
-            if catch_unwind(AssertUnwindSafe(|| play(seed))).is_err() {
-                failed.lock().expect("a list").push(seed);
+            match catch_unwind(|| play(seed)) {
+                Ok((_, more)) => tally.lock().expect("a sum").add(&more),
+                Err(_) => failed.lock().expect("a list").push(seed),
             }
             played.fetch_add(1, Ordering::Relaxed);
         }
@@ -68,10 +71,10 @@ fn play_all(seeds: Range<u64>, wall_max: Option<Duration>) -> u64 {
         let _ = write!(out, "\n  DRAGON_SIM_SEED={seed} cargo test --test it simulation::seeds -- --nocapture");
         out
     });
-    let played = played.into_inner();
-    println!("{played} seeds in {:.1} s", begun.elapsed().as_secs_f64());
+    let (played, tally) = (played.into_inner(), tally.into_inner().expect("a sum"));
+    println!("{played} seeds in {:.1} s: {tally:?}", begun.elapsed().as_secs_f64());
     assert!(failed.is_empty(), "these seeds failed; replay one with{commands}");
-    played
+    (played, tally)
 }
 
 fn asked(name: &str) -> Option<u64> {
@@ -81,20 +84,34 @@ fn asked(name: &str) -> Option<u64> {
 #[test]
 fn seeds_of_weather_kills_and_changes_lose_nothing() {
     if let Some(seed) = asked("DRAGON_SIM_SEED") {
-        println!("{}", play(seed));
+        println!("{}", play(seed).0);
         return;
     }
-    let played = match asked("DRAGON_SIM_SEEDS") {
+    let (played, tally) = match asked("DRAGON_SIM_SEEDS") {
         Some(seeds) => play_all(0..seeds, None),
         None => play_all(0..SEEDS, Some(WALL_MAX)),
     };
     assert!(played >= 100, "only {played} seeds within {WALL_MAX:?}: this says too little");
+    let Tally { killed, cancelled, copied, deleted, held_back, failed, resumed_bytes, struck, changes, .. } = tally;
+    for (count, what) in [
+        (killed, "no run was killed"),
+        (cancelled, "no run was cancelled"),
+        (copied, "nothing was copied"),
+        (deleted, "nothing was deleted"),
+        (held_back, "no delete was held back"),
+        (failed, "nothing failed"),
+        (resumed_bytes, "nothing was resumed"),
+        (struck, "the weather was calm"),
+        (changes, "no source changed"),
+    ] {
+        assert!(count > 0, "{what} in {played} seeds: this says too little");
+    }
 }
 
 #[test]
 fn a_seed_repeats_itself() {
     for seed in 0..8 {
-        let (first, second) = (play(seed), play(seed));
+        let (first, second) = (play(seed).0, play(seed).0);
         let differs = first.lines().zip(second.lines()).position(|(a, b)| a != b);
         assert!(first == second, "seed {seed} went another way at line {differs:?}: {:?}", differs.map(|at| (first.lines().nth(at), second.lines().nth(at))));
     }

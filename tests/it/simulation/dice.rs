@@ -12,8 +12,8 @@ use dragon::transfer::job::Compare;
 
 use super::world::Fate;
 
-/// OSS's smallest part, at both ends, so that an object in parts is small.
-pub(super) const PART_BYTES: u64 = 100 << 10;
+/// The smallest part at both ends: so small, that many seeds are played in a minute.
+pub(super) const PART_BYTES: u64 = 10 << 10;
 
 /// What is random, apart from what the engine itself draws.
 pub(super) struct Dice(Clock);
@@ -107,12 +107,9 @@ impl Dice {
     }
 
     fn bytes(&self, len: usize) -> Bytes {
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.below(u64::MAX).to_le_bytes());
-        }
-        bytes.truncate(len);
-        bytes.into()
+        // Of 13 words, so that no two parts of an object are alike.
+        let words: Vec<u8> = (0..13).flat_map(|_| self.below(u64::MAX).to_le_bytes()).collect();
+        words.into_iter().cycle().take(len).collect()
     }
 
     pub(super) fn attributes(&self) -> Attributes {

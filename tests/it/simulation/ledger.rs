@@ -24,14 +24,50 @@ pub(super) enum Watched {
 pub(super) struct Ledger {
     pub(super) log: String,
     pub(super) history: History,
+    pub(super) tally: Tally,
     /// A run whose journal did not outlive it was stopped: what it had begun may lie open.
     pub(super) forgotten: bool,
-    /// Keys of uploads that may be open under an id that nobody was told.
-    nameless: BTreeSet<Key>,
+    /// By key, how many uploads were to be begun whose id nobody was told.
+    nameless: BTreeMap<Key, u64>,
     /// Keys of uploads that were to be aborted, and no answer came.
     aborting: BTreeSet<Key>,
     began: Option<Instant>,
     run: Run,
+}
+
+/// How much happened: a simulation in which nothing does says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) runs: u64,
+    pub(super) killed: u64,
+    pub(super) cancelled: u64,
+    pub(super) copied: u64,
+    pub(super) deleted: u64,
+    /// Deletes that were due, and held back.
+    pub(super) held_back: u64,
+    pub(super) failed: u64,
+    pub(super) resumed_bytes: u64,
+    /// Calls that the weather struck.
+    pub(super) struck: u64,
+    pub(super) changes: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.runs, other.runs),
+            (&mut self.killed, other.killed),
+            (&mut self.cancelled, other.cancelled),
+            (&mut self.copied, other.copied),
+            (&mut self.deleted, other.deleted),
+            (&mut self.held_back, other.held_back),
+            (&mut self.failed, other.failed),
+            (&mut self.resumed_bytes, other.resumed_bytes),
+            (&mut self.struck, other.struck),
+            (&mut self.changes, other.changes),
+        ];
+        pairs.into_iter().for_each(|(sum, more)| *sum += more);
+    }
 }
 
 /// What was seen of the present run.
@@ -61,6 +97,7 @@ impl Ledger {
     /// Notes what the source holds under a key from now on.
     pub(super) fn changed(&mut self, key: &Key, crc: Option<u64>, now: Instant) {
         self.note(now, &format!("'{key}' is now {crc:x?}"));
+        self.tally.changes += 1;
         self.history.note(key, crc, now);
     }
 
@@ -69,6 +106,7 @@ impl Ledger {
         match moment {
             Moment::Begun(effects) => {
                 let effects: Vec<String> = effects.iter().filter(|e| !matches!(e, Effect::Late(_) | Effect::Delay(_))).map(|e| format!("{e:?}")).collect();
+                self.tally.struck += u64::from(!effects.is_empty());
                 self.note(now, &format!("{watched:?} {operation} '{key}' {}", effects.join(", ")));
                 self.begun(now, watched, operation, key, prefix);
             }
@@ -76,7 +114,7 @@ impl Ledger {
             Moment::Done => {
                 self.note(now, &format!("{watched:?} {operation} '{key}' done"));
                 match operation {
-                    Operation::CreateUpload => drop(self.nameless.remove(key)),
+                    Operation::CreateUpload => *self.nameless.entry(key.clone()).or_default() -= 1,
                     Operation::AbortUpload => drop(self.aborting.remove(key)),
                     _ => {}
                 }
@@ -97,7 +135,7 @@ impl Ledger {
             self.run.wrong.push(format!("{operation} '{key}' at the {watched:?}{}", if self.run.dry { " in a dry run" } else { "" }));
         }
         match operation {
-            Operation::CreateUpload => drop(self.nameless.insert(key.clone())),
+            Operation::CreateUpload => *self.nameless.entry(key.clone()).or_default() += 1,
             Operation::AbortUpload => drop(self.aborting.insert(key.clone())),
             Operation::Put | Operation::CompleteUpload => drop(self.run.written.insert(key.clone())),
             // What this run wrote and found wrong is withdrawn; all else is the sync's delete.
@@ -122,6 +160,13 @@ impl Ledger {
     /// What the run tells.
     pub(super) fn hear(&mut self, event: Event) {
         let Event::Object(object) = event else { return };
+        match (object.action, object.status) {
+            (_, Status::Failed) => self.tally.failed += 1,
+            (Action::Copy, Status::Ok) => self.tally.copied += 1,
+            (Action::Delete, Status::Ok) => self.tally.deleted += 1,
+            _ => {}
+        }
+        self.tally.resumed_bytes += object.copied.as_ref().map_or(0, |copied| copied.resumed_bytes);
         if let (Action::Copy, Status::Ok, Some(copied)) = (object.action, object.status, object.copied)
             && self.run.claims.insert(object.key.clone(), copied).is_some()
         {
@@ -147,6 +192,6 @@ impl Ledger {
 
     /// Whether an upload of this key may lie open without anybody knowing it.
     pub(super) fn excuses(&self, key: &Key) -> bool {
-        self.forgotten || self.nameless.contains(key) || self.aborting.contains(key)
+        self.forgotten || self.nameless.get(key).is_some_and(|count| *count > 0) || self.aborting.contains(key)
     }
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dice::{Dice, PART_BYTES, Trip, without_limits};
 use super::journal::Kept;
-use super::ledger::{Ledger, Watched};
+use super::ledger::{Ledger, Tally, Watched};
 
 /// What no run may take, however bad the weather: one that needs longer hangs.
 const RUN_MAX: Duration = Duration::from_secs(48 * 3600);
@@ -126,8 +126,8 @@ impl World {
         world
     }
 
-    /// Lives through some storms, then checks that all is well at rest. The log of what happened.
-    pub(super) async fn live(self) -> String {
+    /// Lives through some storms, then checks that all is well at rest. The log of what happened, and how much that was.
+    pub(super) async fn live(self) -> (String, Tally) {
         for _ in 0..1 + self.dice.below(3) {
             self.source.weather.set_weather(self.dice.weather(&self.trip, true));
             self.destination.weather.set_weather(self.dice.weather(&self.trip, false));
@@ -136,7 +136,8 @@ impl World {
         }
         self.come_to_rest().await;
         self.note(&format!("at rest after {:?}", self.clock.now()));
-        std::mem::take(&mut self.ledger().log)
+        let mut ledger = self.ledger();
+        (std::mem::take(&mut ledger.log), ledger.tally)
     }
 
     /// Calm weather, a source that rests: everything is put right, and then there is nothing left to do.
@@ -178,7 +179,19 @@ impl World {
         self.hold(tasks() == tasks_before, || format!("{} tasks before the run, {} after it", tasks_before, tasks()));
         self.hold(memory.in_use_bytes() == 0, || format!("{} bytes were never given back", memory.in_use_bytes()));
         self.hold(memory.peak_bytes() <= memory.capacity_bytes(), || format!("peak {} of {} bytes", memory.peak_bytes(), memory.capacity_bytes()));
-        self.ledger().forgotten |= self.journal.is_none() && !matches!(fate, Fate::Lives);
+        {
+            let mut ledger = self.ledger();
+            ledger.forgotten |= self.journal.is_none() && !matches!(fate, Fate::Lives);
+            ledger.tally.runs += 1;
+            match &outcome {
+                None => ledger.tally.killed += 1,
+                Some(Ok(report)) => {
+                    ledger.tally.cancelled += u64::from(report.interrupted);
+                    ledger.tally.held_back += report.delete_candidates.saturating_sub(report.deleted);
+                }
+                Some(Err(_)) => {}
+            }
+        }
         self.check(options, outcome.as_ref().and_then(|outcome| outcome.as_ref().ok())).await;
         outcome
     }
