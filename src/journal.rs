@@ -21,17 +21,29 @@ use jiff::Timestamp;
 use crate::error::Result;
 use crate::storage::{ETag, Key};
 
+#[cfg(feature = "journal")]
+mod disk;
 pub mod flight;
+#[cfg(feature = "journal")]
+mod lock;
 mod memory;
 pub mod pair;
 pub mod proved;
 pub mod run;
+#[cfg(feature = "journal")]
+pub mod sqlite;
+#[cfg(feature = "journal")]
+pub mod state_dir;
 
 pub use flight::{Event, Flight, FlightId, Intent, SentPart, State};
 pub use memory::MemoryJournal;
 pub use pair::Pair;
 pub use proved::{End, Proved};
 pub use run::{Checkpoint, Outcome, RunInfo};
+#[cfg(feature = "journal")]
+pub use sqlite::{Keep, SqliteJournal};
+#[cfg(feature = "journal")]
+pub use state_dir::StateDir;
 
 /// The record of one pair of places, as one run sees it: *source* and *destination* are that run's.
 ///

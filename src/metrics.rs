@@ -59,6 +59,12 @@ metrics! {
     retries = "dragon_retries_total";
     /// Time spent waiting before making a request again, in milliseconds.
     retry_wait = "dragon_retry_wait_milliseconds_total";
+    /// Outages: times when a store answered nothing and everything that needed it waited.
+    outages = "dragon_outages_total";
+    /// Time for which stores were down, in milliseconds.
+    outage_time = "dragon_outage_milliseconds_total";
+    /// Questions whether a store is back.
+    outage_probes = "dragon_outage_probes_total";
     /// Bodies that broke off and were read on from where they stopped.
     resumed_bodies = "dragon_resumed_bodies_total";
     /// Bytes of bodies read from stores.

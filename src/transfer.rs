@@ -10,6 +10,7 @@
 //! - Memory does not depend on how many objects there are.
 
 mod attributes;
+mod backup;
 pub mod budget;
 mod concurrency;
 mod copy;
@@ -19,6 +20,7 @@ mod feed;
 pub mod filter;
 pub mod job;
 pub mod join;
+mod known;
 mod list;
 pub mod parts;
 pub mod plan;
@@ -36,6 +38,7 @@ pub mod task;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tide;
 mod verify;
 
 pub use event::Event;

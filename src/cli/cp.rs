@@ -41,9 +41,10 @@ impl Cp {
         if options.files_from.is_some() {
             return Err(Error::invalid("--files-from names objects under SRC").advise("add -r").into());
         }
+        let give_up_after = self.flags.resources.give_up_after;
         match (&self.source, &self.destination) {
             (Address::Stdio, Address::Stdio) => Err(Error::invalid("- to - copies nothing to nowhere").into()),
-            (Address::Stdio, destination) => stdio::upload(session, destination, &options).await,
+            (Address::Stdio, destination) => stdio::upload(session, destination, &options, give_up_after).await,
             (source, Address::Stdio) => cat::print(session, source, None).await,
             (source, destination) => {
                 one_key(source)?;
@@ -51,11 +52,11 @@ impl Cp {
                 // One exact key was asked for: filters have nothing to choose from.
                 options.filter = crate::transfer::Filter::default();
                 let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
-                let from = session
-                    .stores
-                    .object(source, Opening { follow_symlinks: self.flags.selection.follow_symlinks, make: false, bandwidth_bytes_per_second })
-                    .await?;
-                let to = session.stores.object(&destination, Opening { make: !options.dry_run, ..Opening::default() }).await?;
+                let follow_symlinks = self.flags.selection.follow_symlinks;
+                let opening = Opening { follow_symlinks, make: false, bandwidth_bytes_per_second, give_up_after };
+                let from = session.stores.object(source, opening).await?;
+                let opening = Opening { make: !options.dry_run, give_up_after, ..Opening::default() };
+                let to = session.stores.object(&destination, opening).await?;
                 transfer::run(session, &self.flags.running, Run::One, (source, from), (&destination, to), options).await
             }
         }

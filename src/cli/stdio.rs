@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::config::stores::Opening;
+use crate::config::units::GiveUp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Crc64, Crc64Combiner};
 use crate::storage::location::{Address, Location};
@@ -19,14 +20,13 @@ use super::session::Session;
 const PARTS_IN_FLIGHT: usize = 3;
 
 /// Uploads standard input as one object, and proves it against what the store states.
-pub(super) async fn upload(session: &Session, destination: &Address, options: &Options) -> Outcome {
+pub(super) async fn upload(session: &Session, destination: &Address, options: &Options, give_up_after: Option<GiveUp>) -> Outcome {
     if destination.is_folder() {
         return Err(Error::invalid(format!("standard input has no name to keep in {destination}")).advise("give the whole key").into());
     }
-    let to = session
-        .stores
-        .object(destination, Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second: options.bandwidth_bytes_per_second })
-        .await?;
+    let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+    let opening = Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second, give_up_after };
+    let to = session.stores.object(destination, opening).await?;
     if options.dry_run {
         session.output.line(&format!("+ {}", to.prefix))?;
         return Ok(exit::OK);

@@ -64,12 +64,13 @@ impl Flags {
     /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
     pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address, options: &Options) -> Result<(Location, Location)> {
         let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+        let (follow_symlinks, give_up_after) = (self.selection.follow_symlinks, self.resources.give_up_after);
         refuse_file(source)?;
-        let from = session.stores.tree(source, Opening { follow_symlinks: self.selection.follow_symlinks, make: false, bandwidth_bytes_per_second }).await?;
+        let from = session.stores.tree(source, Opening { follow_symlinks, make: false, bandwidth_bytes_per_second, give_up_after }).await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
             // What is written was read: limiting one end limits both, and leaves bodies in memory for a server that wants their MD5.
-            _ => session.stores.tree(destination, Opening { make: !self.dry_run, ..Opening::default() }).await?,
+            _ => session.stores.tree(destination, Opening { make: !self.dry_run, give_up_after, ..Opening::default() }).await?,
         };
         Ok((from, to))
     }

@@ -39,7 +39,12 @@ impl Verify {
         let mut options = Options { report_unchanged: session.output.verbose, ..Options::default() };
         self.selection.apply(&mut options, session.clock.now())?;
         self.resources.apply(&mut options, &session.config.engine);
-        let opening = Opening { follow_symlinks: self.selection.follow_symlinks, bandwidth_bytes_per_second: options.bandwidth_bytes_per_second, make: false };
+        let opening = Opening {
+            follow_symlinks: self.selection.follow_symlinks,
+            bandwidth_bytes_per_second: options.bandwidth_bytes_per_second,
+            make: false,
+            give_up_after: self.resources.give_up_after,
+        };
         transfer::refuse_file(&self.source)?;
         transfer::refuse_file(&self.destination)?;
         let source = session.stores.tree(&self.source, opening).await?;

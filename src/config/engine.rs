@@ -10,7 +10,7 @@ use super::transfer::Resources;
 /// `[engine]`: defaults for every transfer.
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
-    /// Concurrency, part size, memory and bandwidth, which flags of the same names override.
+    /// Concurrency, part size, memory, bandwidth and patience, which flags of the same names override.
     pub resources: Resources,
     /// How often a request is tried again. `None` is the retry layer's default.
     pub retries: Option<u32>,

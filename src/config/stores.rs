@@ -23,6 +23,7 @@ use crate::storage::{Account, Key, Storage, open, retry};
 use super::Config;
 use super::section::suggest;
 use super::store::{StoreConfig, StoreKind};
+use super::units::GiveUp;
 
 /// What a place is opened for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +34,8 @@ pub struct Opening {
     pub follow_symlinks: bool,
     /// Most bytes a second that move to or from it.
     pub bandwidth_bytes_per_second: Option<u64>,
+    /// How long an outage is waited out; what is not said here, `[engine]` says.
+    pub give_up_after: Option<GiveUp>,
 }
 
 /// The stores of a configuration, each opened at first use.
@@ -132,6 +135,9 @@ impl Stores {
         let mut patience = retry::Options::default();
         if let Some(retries) = self.config.engine.retries {
             patience.attempts_max = retries + 1;
+        }
+        if let Some(give_up) = opening.give_up_after.or(self.config.engine.resources.give_up_after) {
+            patience.give_up_after = give_up.limit();
         }
         let storage = match opening.bandwidth_bytes_per_second {
             Some(rate) => {

@@ -14,7 +14,7 @@ use crate::transfer::{Filter, Options};
 use super::engine::Engine;
 use super::rules::Rules;
 use super::section::Section;
-use super::units::{self, Age, Auto, Rate};
+use super::units::{self, Age, Auto, GiveUp, Rate};
 
 /// What takes part.
 #[derive(Debug, Clone, Default, Args)]
@@ -228,6 +228,9 @@ pub struct Resources {
     /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off
     #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = units::parse_rate)]
     pub bandwidth: Option<Rate>,
+    /// Stop when a store has been down for so long; until then everything waits for it. off waits without end, 0 not at all [default: 15m]
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_give_up)]
+    pub give_up_after: Option<GiveUp>,
 }
 
 impl Resources {
@@ -237,6 +240,7 @@ impl Resources {
             part_size: section.parsed("part_size", "\"auto\" or a size such as \"16MiB\"", &["integer"], units::parse_part_size),
             memory: section.parsed("memory", "a size such as \"512MiB\"", &["integer"], units::parse_memory),
             bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\"", &["integer"], units::parse_rate),
+            give_up_after: section.parsed("give_up_after", "a duration such as \"15m\", or \"off\"", &["integer"], units::parse_give_up),
         }
     }
 
@@ -292,6 +296,14 @@ mod tests {
         assert_eq!(options.memory_bytes, 64 << 20);
         assert_eq!(options.bandwidth_bytes_per_second, None);
         assert_eq!(options.concurrency, Options::default().concurrency);
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_for_as_long_as_said() {
+        let said = |text| flags::<Resources>(&["--give-up-after", text]).map(|resources| resources.give_up_after.map(GiveUp::limit));
+        assert_eq!(said("2h").expect("a duration"), Some(Some(Duration::from_secs(7200))));
+        assert_eq!(said("off").expect("no end"), Some(None));
+        assert!(said("15").expect_err("no unit").to_string().contains("15m"));
     }
 
     #[test]

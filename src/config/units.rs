@@ -58,6 +58,33 @@ pub fn parse_rate(text: &str) -> Parsed<Rate> {
     }
 }
 
+/// How long an outage is waited out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiveUp {
+    /// However long it lasts.
+    Never,
+    /// So long.
+    After(Duration),
+}
+
+impl GiveUp {
+    /// The limit, if there is one.
+    pub fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::After(limit) => Some(limit),
+        }
+    }
+}
+
+/// How long an outage is waited out: a duration such as `15m`, or `off`.
+pub fn parse_give_up(text: &str) -> Parsed<GiveUp> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(GiveUp::Never);
+    }
+    parse_duration(text).map(GiveUp::After)
+}
+
 /// A span of time: `90s`, `1h30m`, `7d`, `2w`.
 pub fn parse_duration(text: &str) -> Parsed<Duration> {
     if text == "0" {

@@ -68,15 +68,25 @@ impl Pair {
     /// A name that both directions share: 32 hexadecimal digits.
     pub fn name(&self) -> String {
         let mut hash = Sha256::new();
-        let (a, b) = if self.is_turned() { (&self.destination, &self.source) } else { (&self.source, &self.destination) };
-        a.write(&mut hash);
-        b.write(&mut hash);
+        for place in self.places() {
+            place.write(&mut hash);
+        }
         hash.finalize()[..16].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// Whether the source stands second in the pair's own order.
     pub fn is_turned(&self) -> bool {
         self.source > self.destination
+    }
+
+    /// Both ends in the pair's own order.
+    fn places(&self) -> [&Place; 2] {
+        if self.is_turned() { [&self.destination, &self.source] } else { [&self.source, &self.destination] }
+    }
+
+    /// Both ends in the pair's own order, as addresses.
+    pub fn ends(&self) -> [String; 2] {
+        self.places().map(ToString::to_string)
     }
 
     /// The source, as an address.

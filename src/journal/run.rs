@@ -29,7 +29,7 @@ pub struct Checkpoint {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Everything that was listed is done.
     Done,
@@ -47,5 +47,10 @@ impl Outcome {
             Self::Partly => "partly",
             Self::Stopped => "stopped",
         }
+    }
+
+    /// The outcome of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Done, Self::Partly, Self::Stopped].into_iter().find(|outcome| outcome.as_str() == word)
     }
 }

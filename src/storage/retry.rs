@@ -2,8 +2,8 @@
 //!
 //! Backends make one attempt and judge its failure ([`Error::retry`]); this layer waits, exponentially and with full jitter, apart for
 //! faults and for throttling, and gives up at a number of attempts, after a time, or when the run's retry budget is used up, so that an
-//! outage is not answered with a multiple of the usual load. A body that breaks off is read on from where it stopped, pinned to the
-//! same ETag; a listing goes on after the last key it gave.
+//! outage is not answered with a multiple of the usual load. A store that is down altogether is waited for ([`breaker`]). A body that
+//! breaks off is read on from where it stopped, pinned to the same ETag; a listing goes on after the last key it gave.
 //!
 //! What making a request again can leave behind: an upload begun twice, because the first answer was lost, stays open until it is swept.
 //! A conditional write whose first answer was lost meets its own object; it is recognised by its checksums.
@@ -28,8 +28,10 @@ use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
 use crate::metrics::Metrics;
 
 mod body;
+mod breaker;
 mod budget;
 
+use breaker::{Breaker, is_outage};
 use budget::Budget;
 
 /// Objects of one delete that are asked for, and asked for again, together.
@@ -39,6 +41,10 @@ const DELETE_CHUNKS_IN_FLIGHT: usize = 4;
 /// What one attempt counts at most towards `elapsed_max`: a large part on a slow line takes minutes, and breaking off at its end is no
 /// sign of an outage.
 const ATTEMPT_COUNTED_MAX: Duration = Duration::from_secs(30);
+/// What the store is asked while it seems to be down: an object that nobody has.
+const PROBE_KEY: &str = ".dragon/is-the-store-there";
+/// How long an answer to that is waited for: time enough to connect, however long the road.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait that a service can impose.
 const IMPOSED_WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -59,6 +65,9 @@ pub struct Options {
     pub first_contact_max: Duration,
     /// Retries that a run may make ahead of its successes, each of which earns a tenth of one.
     pub budget: u32,
+    /// How long a store that has answered before, and then is down, is waited for. `None` is without end; zero waits for no outage: each
+    /// request gives up by itself.
+    pub give_up_after: Option<Duration>,
 }
 
 impl Default for Options {
@@ -71,11 +80,12 @@ impl Default for Options {
             elapsed_max: Duration::from_secs(180),
             first_contact_max: Duration::from_secs(10),
             budget: 500,
+            give_up_after: Some(Duration::from_secs(15 * 60)),
         }
     }
 }
 
-/// A store that tries again. Cheap to clone; clones share the budget.
+/// A store that tries again. Cheap to clone; clones share the budget and the breaker.
 #[derive(Clone)]
 pub struct Retry(Arc<Shared>);
 
@@ -85,6 +95,7 @@ struct Shared {
     clock: Clock,
     metrics: Arc<Metrics>,
     budget: Budget,
+    breaker: Breaker,
     /// Whether the service has ever answered, be it with an error.
     answered: AtomicBool,
 }
@@ -93,7 +104,8 @@ impl Retry {
     /// Wraps a store.
     pub fn new(inner: Arc<dyn Storage>, options: Options, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let budget = Budget::new(options.budget);
-        Self(Arc::new(Shared { inner, options, clock, metrics, budget, answered: AtomicBool::new(false) }))
+        let breaker = Breaker::new(inner.to_string(), options.give_up_after, clock.clone(), metrics.clone());
+        Self(Arc::new(Shared { inner, options, clock, metrics, budget, breaker, answered: AtomicBool::new(false) }))
     }
 
     fn inner(&self) -> &dyn Storage {
@@ -101,14 +113,15 @@ impl Retry {
     }
 
     fn patience(&self) -> Patience<'_> {
-        Patience { shared: &self.0, attempt_began: self.0.clock.instant(), spent: Duration::ZERO, failures: 0 }
+        Patience { shared: &self.0, attempt_began: self.0.clock.instant(), spent: Duration::ZERO, failures: 0, made: 0 }
     }
 
-    /// Runs `attempt` until it works, cannot work, or patience ends. It is told how many attempts failed before it.
+    /// Runs `attempt` until it works, cannot work, or patience ends. It is told how many attempts were made before it.
     async fn until_done<T, F: Future<Output = Result<T>>>(&self, operation: Operation, mut attempt: impl FnMut(u32) -> F) -> Result<T> {
         let mut patience = self.patience();
         loop {
-            match attempt(patience.failures).await {
+            patience.begin(operation).await?;
+            match attempt(patience.made).await {
                 Ok(output) => {
                     self.0.succeeded();
                     return Ok(output);
@@ -123,6 +136,29 @@ impl Shared {
     fn succeeded(&self) {
         self.answered.store(true, Ordering::Relaxed);
         self.budget.earn();
+        self.breaker.alive();
+    }
+
+    /// Learns from a failure whether the store is there.
+    fn failed(&self, error: &Error, last_try: bool) {
+        if is_outage(error) {
+            // First contact does not wait: a mistyped endpoint is down for good.
+            if self.answered.load(Ordering::Relaxed) {
+                self.breaker.failed(error, last_try);
+            }
+        } else if is_answer(error) || error.kind() == ErrorKind::NotFound {
+            self.breaker.alive();
+        }
+    }
+
+    /// Asks whether the store is there.
+    async fn probe(&self) -> Result<()> {
+        let object = ObjectRef::from(Key::from(PROBE_KEY));
+        tokio::select! {
+            biased;
+            answer = self.inner.head(&object) => answer.map(drop),
+            () = self.clock.sleep(PROBE_TIMEOUT) => Err(Error::new(ErrorKind::Unavailable, format!("no answer within {PROBE_TIMEOUT:?}"))),
+        }
     }
 }
 
@@ -132,37 +168,65 @@ struct Patience<'a> {
     attempt_began: tokio::time::Instant,
     /// Time that counts towards `elapsed_max`.
     spent: Duration,
+    /// Failures that count towards `attempts_max`.
     failures: u32,
+    /// Attempts made, those during an outage included.
+    made: u32,
 }
 
 impl Patience<'_> {
+    /// Waits until the store takes requests, and begins an attempt.
+    async fn begin(&mut self, operation: Operation) -> Result<()> {
+        self.pass(operation).await?;
+        self.attempt_began = self.shared.clock.instant();
+        Ok(())
+    }
+
+    /// Waits out an outage, if there is one: what failed until its end counts for nothing. True where there was one.
+    async fn pass(&mut self, operation: Operation) -> Result<bool> {
+        let shared = self.shared;
+        let waited = shared.breaker.pass(|| shared.probe()).await.map_err(|e| e.during(operation.name()))?;
+        if waited {
+            (self.spent, self.failures) = (Duration::ZERO, 0);
+            shared.budget.refill();
+        }
+        Ok(waited)
+    }
+
     /// Waits before the next attempt, or gives the error back where there is to be none.
     async fn wait(&mut self, operation: Operation, error: Error) -> Result<()> {
         let Shared { options, clock, metrics, budget, answered, .. } = self.shared;
-        if error.answer().is_some_and(|answer| answer.http_status != 0) {
+        if is_answer(&error) {
             answered.store(true, Ordering::Relaxed);
         }
         let verdict = error.retry();
         if matches!(verdict, Verdict::Slow { .. }) {
             metrics.throttled.add(1);
         }
-        if verdict == Verdict::Never || self.failures + 1 >= options.attempts_max {
-            return Err(error);
-        }
         let wait = delay(options, verdict, self.failures, clock.random_fraction());
-        let elapsed_max = if answered.load(Ordering::Relaxed) { options.elapsed_max } else { options.first_contact_max };
         self.spent += self.attempt_began.elapsed().min(ATTEMPT_COUNTED_MAX) + wait;
-        if self.spent > elapsed_max || !budget.spend() {
+        self.failures += 1;
+        self.made += 1;
+        let elapsed_max = if answered.load(Ordering::Relaxed) { options.elapsed_max } else { options.first_contact_max };
+        let last_try = verdict == Verdict::Never || self.failures >= options.attempts_max || self.spent > elapsed_max || !budget.spend();
+        self.shared.failed(&error, last_try);
+        if self.pass(operation).await? {
+            return Ok(());
+        }
+        if last_try {
             return Err(error);
         }
-        self.failures += 1;
         metrics.retries.add(1);
         metrics.retry_wait.add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         tracing::debug!(%operation, %error, ?wait, failures = self.failures, "trying again");
         clock.sleep(wait).await;
-        self.attempt_began = clock.instant();
         Ok(())
     }
+}
+
+/// Whether the service said this, and not the road to it.
+fn is_answer(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| answer.http_status != 0)
 }
 
 /// The wait after `failures` earlier failures: full jitter over an exponential, and never less than what the service asked for.
@@ -267,28 +331,40 @@ impl Retry {
         let mut done = Vec::with_capacity(objects.len());
         let mut patience = self.patience();
         loop {
-            let mut again: Option<(Vec<ObjectRef>, Error)> = None;
+            if let Err(down) = patience.begin(Operation::Delete).await {
+                done.extend(objects.into_iter().map(|object| failed_in_outage(object, &down)));
+                return done;
+            }
+            let mut failed: Vec<(ObjectRef, Error)> = Vec::new();
             let mut answers = self.inner().delete(stream::iter(objects).boxed());
             while let Some((object, deleted)) = answers.next().await {
                 match deleted {
-                    Err(error) if error.retry() != Verdict::Never => {
-                        again.get_or_insert_with(|| (Vec::new(), error.clone())).0.push(object.clone());
-                        done.push((object, Err(error)));
-                    }
+                    Err(error) if error.retry() != Verdict::Never => failed.push((object, error)),
                     deleted => done.push((object, deleted)),
                 }
             }
-            let Some((failed, error)) = again else {
+            let Some((_, error)) = failed.first() else {
                 self.0.succeeded();
                 return done;
             };
-            if patience.wait(Operation::Delete, error).await.is_err() {
-                return done;
+            match patience.wait(Operation::Delete, error.clone()).await {
+                Ok(()) => objects = failed.into_iter().map(|(object, _)| object).collect(),
+                Err(down) if down.kind() == ErrorKind::Outage => {
+                    done.extend(failed.into_iter().map(|(object, _)| failed_in_outage(object, &down)));
+                    return done;
+                }
+                Err(_) => {
+                    done.extend(failed.into_iter().map(|(object, error)| (object, Err(error))));
+                    return done;
+                }
             }
-            done.retain(|(_, deleted)| deleted.as_ref().err().is_none_or(|e| e.retry() == Verdict::Never));
-            objects = failed;
         }
     }
+}
+
+fn failed_in_outage(object: ObjectRef, down: &Error) -> (ObjectRef, Result<Deleted>) {
+    let error = down.clone().on_key(&object.key);
+    (object, Err(error))
 }
 
 #[async_trait]

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::attributes::{Carried, Carrier};
@@ -126,6 +127,11 @@ impl Copier {
     /// Aborts the uploads that dropped copies left open, where no journal remembers them. To be awaited by whoever drops them. Tells the last error.
     pub(crate) async fn abort_abandoned(&self) -> Result<()> {
         self.writer.abort_all().await
+    }
+
+    /// Aborts uploads that the journal has open for this direction and that were last touched before a time.
+    pub(crate) async fn sweep(&self, before: Timestamp) -> Result<()> {
+        self.writer.throw_away_all(|flight| flight.outbound && flight.touched < before).await
     }
 
     async fn attempt(&self, task: &CopyTask, moving: &Arc<Moving>, doubted: bool) -> Result<Copied, Setback> {

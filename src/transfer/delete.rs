@@ -13,7 +13,7 @@ use super::subject;
 use super::sync::Sync;
 use super::task::Listed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Key, ObjectRef};
+use crate::storage::{ETag, Key, ObjectRef};
 
 /// Candidates that are checked and deleted together.
 const BATCH: usize = 1000;
@@ -90,6 +90,7 @@ impl Sync {
                 return Ok(());
             }
             let licensed = self.without_reappeared(batch, young_since).await;
+            let licensed = self.without_waiting(licensed, started).await?;
             if self.engine.options.dry_run {
                 for candidate in licensed {
                     self.report.deleted += 1;
@@ -97,9 +98,43 @@ impl Sync {
                     self.engine.context.tell(Event::Object(Box::new(event))).await;
                 }
             } else {
-                self.delete_batch(licensed).await;
+                let kept = self.keep_first(licensed).await;
+                self.delete_batch(kept).await?;
             }
         }
+    }
+
+    /// Keeps those candidates that have been absent for as long as the operator wants. The others wait in the journal.
+    async fn without_waiting(&mut self, batch: Vec<Listed>, now: Timestamp) -> Result<Vec<Listed>> {
+        let Some(wait) = self.engine.options.delete_after.filter(|_| !self.engine.options.dry_run) else { return Ok(batch) };
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        let keys: Vec<(Key, ETag)> = batch.iter().map(|candidate| (candidate.key.clone(), candidate.etag.clone())).collect();
+        let since = self.engine.context.journal.doom(&keys, now).await?;
+        let total = batch.len();
+        let due: Vec<Listed> = batch.into_iter().zip(since).filter(|(_, since)| now.duration_since(*since) >= wait).map(|(candidate, _)| candidate).collect();
+        self.report.waiting_deletes += (total - due.len()) as u64;
+        Ok(due)
+    }
+
+    /// Keeps copies of what is to be deleted, where the operator wants that; what could not be kept is not deleted.
+    async fn keep_first(&mut self, batch: Vec<Listed>) -> Vec<Listed> {
+        let engine = self.engine.clone();
+        let kept = futures::stream::iter(batch).map(|candidate| {
+            let engine = engine.clone();
+            async move {
+                let kept = engine.keep(&candidate).await;
+                (candidate, kept)
+            }
+        });
+        let mut kept = kept.buffered(engine.options.concurrency.max(1));
+        let mut safe = Vec::new();
+        while let Some((candidate, outcome)) = kept.next().await {
+            match outcome {
+                Ok(()) => safe.push(candidate),
+                Err(error) => self.failed(Action::Delete, candidate.key, candidate.size, error).await,
+            }
+        }
+        safe
     }
 
     /// Keeps those candidates that are old, and those young ones of which the source says now that it has no such object.
@@ -130,7 +165,7 @@ impl Sync {
     }
 
     /// Deletes one batch, and holds the answers against what was asked.
-    async fn delete_batch(&mut self, batch: Vec<Listed>) {
+    async fn delete_batch(&mut self, batch: Vec<Listed>) -> Result<()> {
         let destination = self.engine.ends.destination.clone();
         let mut asked: std::collections::BTreeMap<Key, Listed> =
             batch.into_iter().map(|candidate| (destination.key(candidate.key.as_bytes()), candidate)).collect();
@@ -143,6 +178,7 @@ impl Sync {
             };
             match answer {
                 Ok(deleted) => {
+                    self.engine.context.journal.deleted(&candidate.key, deleted.version.as_deref()).await?;
                     self.report.deleted += 1;
                     self.engine.context.progress.deleted_objects.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let event = ObjectEvent { version: deleted.version, ..ObjectEvent::new(Action::Delete, Status::Ok, candidate.key, candidate.size) };
@@ -158,6 +194,7 @@ impl Sync {
             let error = Error::new(ErrorKind::Unexpected, "the store gave no answer to the delete").during("delete").on_key(key).in_store(&destination.storage);
             self.failed(Action::Delete, candidate.key, candidate.size, error).await;
         }
+        Ok(())
     }
 }
 

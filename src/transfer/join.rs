@@ -6,9 +6,11 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::known::Known;
 use super::list::{Cursor, End};
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind};
+use crate::journal::Proved;
 use crate::storage::{Entry, Key, Kind};
 
 /// What one end says of a key.
@@ -31,6 +33,8 @@ pub struct Pairing<'a> {
     pub source: Side<Entry<'a>>,
     /// What the destination says.
     pub destination: Side<Entry<'a>>,
+    /// What the journal knows of it.
+    pub proved: Option<&'a Proved>,
 }
 
 /// Which cursors the current pairing stands on.
@@ -46,6 +50,9 @@ enum Step {
 pub(crate) struct Join {
     source: Cursor,
     destination: Cursor,
+    known: Known,
+    /// The journal failed.
+    broken: Option<Arc<Error>>,
     /// Where only the destination goes on, whether to go on with it.
     to_the_end: bool,
     step: Step,
@@ -56,8 +63,8 @@ pub(crate) struct Join {
 
 impl Join {
     /// Merges; with `to_the_end`, also what only the destination holds behind the source's last key.
-    pub(crate) fn new(source: Cursor, destination: Cursor, to_the_end: bool, progress: Arc<Progress>) -> Self {
-        Self { source, destination, to_the_end, step: Step::Neither, closed: Vec::new(), progress }
+    pub(crate) fn new(source: Cursor, destination: Cursor, known: Known, to_the_end: bool, progress: Arc<Progress>) -> Self {
+        Self { source, destination, known, broken: None, to_the_end, step: Step::Neither, closed: Vec::new(), progress }
     }
 
     /// Waits for the first answer of both ends.
@@ -83,7 +90,22 @@ impl Join {
             }
             break;
         }
-        self.step = self.choose()?;
+        let step = self.choose()?;
+        let on = if step == Step::Destination { &self.destination } else { &self.source };
+        // A late key lies behind what was read of the journal; nothing is known of it then.
+        if !on.is_late()
+            && let Some(entry) = on.entry()
+        {
+            if let Err(error) = self.known.reach(entry.key).await {
+                self.broken = Some(Arc::new(error));
+                return None;
+            }
+            if self.known.of(entry.key).is_some() {
+                self.known.meet();
+            }
+        }
+        // Set only now: a call that was dropped while it waited is made again.
+        self.step = step;
         if self.step != Step::Destination
             && let Some(entry) = self.source.entry()
         {
@@ -114,13 +136,14 @@ impl Join {
 
     fn pairing(&self) -> Option<Pairing<'_>> {
         let (source, destination) = (self.source.entry(), self.destination.entry());
+        let proved = |key| self.known.of(key);
         Some(match self.step {
             Step::Neither => return None,
-            Step::Both => Pairing { key: source?.key, source: Side::Present(source?), destination: Side::Present(destination?) },
+            Step::Both => Pairing { key: source?.key, source: Side::Present(source?), destination: Side::Present(destination?), proved: proved(source?.key) },
             Step::Source => {
                 let unknown = self.source.is_late() || self.destination.is_disordered();
                 let destination = if unknown { Side::Unknown(disorder("destination")) } else { Side::Absent };
-                Pairing { key: source?.key, source: Side::Present(source?), destination }
+                Pairing { key: source?.key, source: Side::Present(source?), destination, proved: proved(source?.key) }
             }
             Step::Destination => {
                 let key = destination?.key;
@@ -131,7 +154,7 @@ impl Join {
                 } else {
                     Side::Absent
                 };
-                Pairing { key, source, destination: Side::Present(destination?) }
+                Pairing { key, source, destination: Side::Present(destination?), proved: proved(key) }
             }
         })
     }
@@ -139,15 +162,16 @@ impl Join {
     /// Whether both listings ended clean and in order: without it no delete is licensed.
     pub(crate) fn licenses_deletes(&self) -> bool {
         let clean = |cursor: &Cursor| matches!(cursor.end(), Some(End::Clean)) && cursor.is_ordered();
-        clean(&self.source) && clean(&self.destination)
+        clean(&self.source) && clean(&self.destination) && self.broken.is_none()
     }
 
-    /// Why a listing failed, if one did: the source's, then the destination's.
+    /// Why a listing failed, if one did: the source's, then the destination's, then the journal's.
     pub(crate) fn error(&self) -> Option<&Arc<Error>> {
-        [&self.source, &self.destination].into_iter().find_map(|cursor| match cursor.end() {
+        let failed = [&self.source, &self.destination].into_iter().find_map(|cursor| match cursor.end() {
             Some(End::Failed(error)) => Some(error),
             _ => None,
-        })
+        });
+        failed.or(self.broken.as_ref())
     }
 
     /// Which listings cannot be relied on for their order.
@@ -181,7 +205,7 @@ mod tests {
 
     /// Joins two scripted listings; each pairing as `key source destination` with `+` there, `-` absent, `?` unknown.
     async fn joined(source: Script, destination: Script) -> (Vec<String>, Join) {
-        let mut join = Join::new(open(source), open(destination), true, Arc::default());
+        let mut join = Join::new(open(source), open(destination), crate::transfer::testing::nothing_known(), true, Arc::default());
         let mut all = Vec::new();
         while let Some(pairing) = join.next().await {
             let sign = |side: &Side<Entry<'_>>| match side {

@@ -55,11 +55,12 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Opens a listing of everything under a place.
-    pub(crate) fn open(location: &Location, spill: SpillDir) -> Self {
+    /// Opens a listing of everything under a place, or of what lies there behind a key (relative to it).
+    pub(crate) fn open(location: &Location, after: Option<&Key>, spill: SpillDir) -> Self {
         let (sender, messages) = mpsc::channel(1);
         let promised = location.storage.capabilities().ordered_list;
-        let producer = produce(location.storage.clone(), location.prefix.clone(), promised, spill, sender);
+        let list = List { after: after.map(|key| location.key(key.as_bytes())), ..List::under(location.prefix.clone()) };
+        let producer = produce(location.storage.clone(), list, promised, spill, sender);
         Self {
             messages,
             _producer: AbortOnDropHandle::new(tokio::spawn(producer)),
@@ -157,8 +158,8 @@ impl Cursor {
 }
 
 /// Feeds the channel; the receiver's going away ends it.
-async fn produce(storage: Arc<dyn Storage>, prefix: Key, ordered: bool, spill: SpillDir, sender: mpsc::Sender<Message>) {
-    let result = if ordered { forward(&*storage, prefix, &sender).await } else { sort(&*storage, prefix, spill, &sender).await };
+async fn produce(storage: Arc<dyn Storage>, list: List, ordered: bool, spill: SpillDir, sender: mpsc::Sender<Message>) {
+    let result = if ordered { forward(&*storage, list, &sender).await } else { sort(&*storage, list, spill, &sender).await };
     let end = match result {
         Ok(()) => End::Clean,
         Err(error) => End::Failed(Arc::new(error.during("list").in_store(&storage))),
@@ -167,8 +168,8 @@ async fn produce(storage: Arc<dyn Storage>, prefix: Key, ordered: bool, spill: S
     let _ = sender.send(Message::End(end)).await;
 }
 
-async fn forward(storage: &dyn Storage, prefix: Key, sender: &mpsc::Sender<Message>) -> Result<()> {
-    let mut pages = storage.list(List::under(prefix));
+async fn forward(storage: &dyn Storage, list: List, sender: &mpsc::Sender<Message>) -> Result<()> {
+    let mut pages = storage.list(list);
     while let Some(page) = pages.next().await {
         if sender.send(Message::Page(page?)).await.is_err() {
             break;
@@ -178,9 +179,9 @@ async fn forward(storage: &dyn Storage, prefix: Key, sender: &mpsc::Sender<Messa
 }
 
 /// Reads all, sorts it on disk, then feeds it in order. A listing that fails midway gives nothing: what is missing could be anywhere.
-async fn sort(storage: &dyn Storage, prefix: Key, spill: SpillDir, sender: &mpsc::Sender<Message>) -> Result<()> {
+async fn sort(storage: &dyn Storage, list: List, spill: SpillDir, sender: &mpsc::Sender<Message>) -> Result<()> {
     let mut sorter = Sorter::new(spill);
-    let mut pages = storage.list(List::under(prefix));
+    let mut pages = storage.list(list);
     while let Some(page) = pages.next().await {
         for entry in page?.iter() {
             sorter.push(&entry).await?;

@@ -22,6 +22,9 @@
 //! | sizes differ | copy: size |
 //! | `size_only`, or both are folder markers | skip |
 //! | `checksum`: equal, different, neither (local ends are read for it) | skip, copy: checksum, copy: checksum |
+//! | the journal: the destination took other bytes than were sent | copy: checksum |
+//! | the journal: both ends are what they were when the copy was proved | skip |
+//! | the journal: they are, but for the source's time or class; attributes equal or not | skip, copy: metadata |
 //! | local destination: its mtime is the source's (its listed time, or its metadata `mtime`) or not | skip, copy: newer |
 //! | equal ETags, both of them MD5 (or both MD5 of equally many parts) | skip |
 //! | destination's stamp means this source object | skip; attributes differ and the source was written again: copy: metadata |
@@ -40,6 +43,7 @@ use super::job::{Compare, Options};
 use super::join::{Pairing, Side};
 use super::stamp::{self, Stamp};
 use super::task::Reason;
+use crate::journal::Proved;
 use crate::storage::checksum::{Agreement, Algorithm};
 use crate::storage::{Attributes, ETag, Entry, Kind, ObjectInfo};
 
@@ -105,7 +109,7 @@ pub struct Rules<'a> {
 /// Decides about one pairing by the tables of this module.
 pub fn decide(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> Decision {
     match (&pairing.source, &pairing.destination) {
-        (Side::Present(source), destination) => rules.held(pairing.key, source, destination, evidence),
+        (Side::Present(source), _) => rules.held(pairing, source, evidence),
         (Side::Absent, Side::Present(destination)) => rules.destination_only(pairing.key, destination),
         _ => Decision::Pass,
     }
@@ -113,7 +117,8 @@ pub fn decide(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>)
 
 impl Rules<'_> {
     /// The source holds it.
-    fn held(&self, key: &[u8], source: &Entry<'_>, destination: &Side<Entry<'_>>, evidence: &Evidence<'_>) -> Decision {
+    fn held(&self, pairing: &Pairing<'_>, source: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
+        let (key, destination) = (pairing.key, &pairing.destination);
         if self.options.filter.hides_key(key) {
             return match destination {
                 Side::Present(destination) if self.options.delete_excluded => self.destination_only(key, destination),
@@ -130,7 +135,7 @@ impl Rules<'_> {
             return Decision::Pass;
         }
         match destination {
-            Side::Present(destination) => self.compare(key, source, destination, evidence),
+            Side::Present(destination) => self.compare(pairing, source, destination, evidence),
             // A local listing does not show the directories that folder markers become.
             Side::Absent if self.destination_is_local && is_marker(key, source) && !evidence.destination_looked => LOOK_DESTINATION,
             Side::Absent => Decision::Copy(Reason::Absent),
@@ -147,7 +152,7 @@ impl Rules<'_> {
         if self.options.delete && object && !directory && (!hidden || self.options.delete_excluded) { Decision::Delete } else { Decision::Pass }
     }
 
-    fn compare(&self, key: &[u8], source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
+    fn compare(&self, pairing: &Pairing<'_>, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
         if self.options.ignore_existing {
             return Decision::Skip;
         }
@@ -160,11 +165,14 @@ impl Rules<'_> {
         if source.size != destination.size {
             return Decision::Copy(Reason::Size);
         }
-        if self.options.compare == Compare::SizeOnly || is_marker(key, source) {
+        if self.options.compare == Compare::SizeOnly || is_marker(pairing.key, source) {
             return Decision::Skip;
         }
         if self.options.compare == Compare::Checksum {
             return self.by_checksum(evidence);
+        }
+        if let Some(decision) = pairing.proved.and_then(|proved| by_record(proved, source, destination, evidence)) {
+            return decision;
         }
         if self.destination_is_local {
             return self.by_mtime(source, destination, evidence);
@@ -241,6 +249,28 @@ impl Rules<'_> {
     }
 }
 
+/// What the journal says; `None` where it speaks of other objects than those that are there.
+fn by_record(proved: &Proved, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Option<Decision> {
+    let is = |etag: &ETag, entry: &Entry<'_>| !etag.is_empty() && *etag == ETag::new(entry.etag);
+    if !is(&proved.destination.etag, destination) {
+        return None;
+    }
+    if proved.suspect {
+        return Some(Decision::Copy(Reason::Checksum));
+    }
+    if !is(&proved.source.etag, source) || proved.size != source.size {
+        return None;
+    }
+    let same_class = proved.source.storage_class.is_empty() || source.storage_class.is_empty() || proved.source.storage_class == source.storage_class;
+    if same_class && (proved.source.modified.is_none() || same_second(proved.source.modified, source.modified)) {
+        return Some(Decision::Skip);
+    }
+    let (Some(here), Some(there)) = (evidence.source, evidence.destination) else {
+        return Some(Decision::Look(Look { source: evidence.source.is_none(), destination: evidence.destination.is_none(), read: false }));
+    };
+    Some(if same_attributes(&here.attributes, &there.attributes) { Decision::Skip } else { Decision::Copy(Reason::Metadata) })
+}
+
 const LOOK_SOURCE: Decision = Decision::Look(Look { source: true, destination: false, read: false });
 const LOOK_DESTINATION: Decision = Decision::Look(Look { source: false, destination: true, read: false });
 
@@ -283,7 +313,8 @@ mod tests {
 
     use super::*;
     use crate::error::Error;
-    use crate::storage::checksum::{Checksums, Crc64};
+    use crate::journal::End;
+    use crate::storage::checksum::{Checksums, Crc64, Proof};
     use crate::storage::object::Encryption;
 
     const MD5_A: &str = "900150983cd24fb0d6963f7d28e17f72";
@@ -306,11 +337,10 @@ mod tests {
     }
 
     /// Asks until nothing more is to be looked at, as the schedule does; gives the decision and how often it looked.
-    fn settle(rules: &Rules<'_>, source: Entry<'_>, destination: Entry<'_>, here: &ObjectInfo, there: &ObjectInfo) -> (Decision, u32) {
-        let pairing = Pairing { key: source.key, source: Side::Present(source), destination: Side::Present(destination) };
+    fn settle(rules: &Rules<'_>, pairing: &Pairing<'_>, here: &ObjectInfo, there: &ObjectInfo) -> (Decision, u32) {
         let mut evidence = Evidence::default();
         for looks in 0..3 {
-            match decide(rules, &pairing, &evidence) {
+            match decide(rules, pairing, &evidence) {
                 Decision::Look(look) => {
                     evidence.source = if look.source { Some(here) } else { evidence.source };
                     evidence.destination = if look.destination { Some(there) } else { evidence.destination };
@@ -323,8 +353,12 @@ mod tests {
         panic!("it never decides");
     }
 
+    fn paired<'a>(source: Entry<'a>, destination: Entry<'a>) -> Pairing<'a> {
+        Pairing { key: source.key, source: Side::Present(source), destination: Side::Present(destination), proved: None }
+    }
+
     fn compare(options: &Options, source: Entry<'_>, destination: Entry<'_>) -> (Decision, u32) {
-        settle(&clouds(options), source, destination, &info(source), &info(destination))
+        settle(&clouds(options), &paired(source, destination), &info(source), &info(destination))
     }
 
     #[test]
@@ -341,6 +375,47 @@ mod tests {
         assert_eq!(compare(&sizes, entry(MD5_A, 1, 5), entry(MD5_B, 1, 0)), (Decision::Skip, 0));
     }
 
+    /// What the journal recorded decides without a request, and only of the very objects that it speaks of.
+    #[test]
+    fn the_journal_decides_where_both_ends_are_as_recorded() {
+        let end = |etag: &str, hour| End { etag: ETag::new(etag), modified: Some(time(hour)), ..End::default() };
+        let proved = |source, destination| Proved {
+            size: 1,
+            source,
+            destination,
+            reversed: false,
+            crc64xz: None,
+            crc64nvme: None,
+            source_proof: Proof::Crc64Xz,
+            destination_proof: Proof::Crc64Xz,
+            suspect: false,
+            when: time(0),
+            run: 0,
+        };
+        let options = Options::default();
+        let decided = |proved: &Proved, source: Entry<'_>, destination: Entry<'_>, there: &ObjectInfo| {
+            let pairing = Pairing { key: b"k", source: Side::Present(source), destination: Side::Present(destination), proved: Some(proved) };
+            settle(&clouds(&options), &pairing, &info(source), there)
+        };
+        let (source, destination) = (entry("a-2", 1, 9), entry("b-3", 1, 0));
+        let there = info(destination);
+        let recorded = proved(end("a-2", 9), end("b-3", 0));
+        assert_eq!(decided(&recorded, source, destination, &there), (Decision::Skip, 0));
+        // Another source, another destination: the record says nothing, and the newer source is copied.
+        assert_eq!(decided(&proved(end("c-2", 9), end("b-3", 0)), source, destination, &there).0, Decision::Copy(Reason::Newer));
+        assert_eq!(decided(&proved(end("a-2", 9), end("c-3", 0)), source, destination, &there).0, Decision::Copy(Reason::Newer));
+        // Only the source's time moved: its attributes may have changed.
+        let moved = proved(end("a-2", 8), end("b-3", 0));
+        assert_eq!(decided(&moved, source, destination, &there), (Decision::Skip, 1));
+        let mut other = there.clone();
+        other.attributes.content_type = Some("text/plain".into());
+        assert_eq!(decided(&moved, source, destination, &other), (Decision::Copy(Reason::Metadata), 1));
+        // What was stored wrong is copied again, whatever its stamp says; what somebody put in its place is judged on its own.
+        let suspect = Proved { suspect: true, ..recorded };
+        assert_eq!(decided(&suspect, source, destination, &there), (Decision::Copy(Reason::Checksum), 0));
+        assert_ne!(decided(&suspect, source, entry("d-1", 1, 12), &there).0, Decision::Copy(Reason::Checksum));
+    }
+
     #[test]
     fn etags_that_are_md5_differ_only_where_both_are_really_md5() {
         let options = Options::default();
@@ -348,10 +423,10 @@ mod tests {
         assert_eq!(compare(&options, source, destination), (Decision::Copy(Reason::ETag), 2));
         let mut kms = info(source);
         kms.attributes.encryption = Some(Encryption { algorithm: "aws:kms".into(), key_id: None });
-        assert_eq!(settle(&clouds(&options), source, destination, &kms, &info(destination)).0, Decision::Skip, "older, and nothing else is known");
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &kms, &info(destination)).0, Decision::Skip, "older, and nothing else is known");
         let mut stamped = info(destination);
         Stamp::of(&kms).write(&mut stamped.attributes.user);
-        assert_eq!(settle(&clouds(&options), source, destination, &kms, &stamped), (Decision::Skip, 1));
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &kms, &stamped), (Decision::Skip, 1));
     }
 
     #[test]
@@ -360,11 +435,11 @@ mod tests {
         let (source, destination) = (entry("abc-3", 7, 5), entry("ef-1", 7, 0));
         let mut there = info(destination);
         Stamp::of(&info(source)).write(&mut there.attributes.user);
-        assert_eq!(settle(&clouds(&options), source, destination, &info(source), &there), (Decision::Skip, 1));
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &info(source), &there), (Decision::Skip, 1));
         // Failing back: what was the copy is now the source.
-        assert_eq!(settle(&clouds(&options), destination, source, &there, &info(source)), (Decision::Skip, 2));
+        assert_eq!(settle(&clouds(&options), &paired(destination, source), &there, &info(source)), (Decision::Skip, 2));
         let changed = entry("other-3", 7, 0);
-        assert_eq!(settle(&clouds(&options), changed, destination, &info(changed), &there).0, Decision::Copy(Reason::ETag));
+        assert_eq!(settle(&clouds(&options), &paired(changed, destination), &info(changed), &there).0, Decision::Copy(Reason::ETag));
     }
 
     #[test]
@@ -373,10 +448,10 @@ mod tests {
         let (first, again, destination) = (entry("abc-3", 7, 0), entry("abc-3", 7, 5), entry("ef-1", 7, 1));
         let mut there = info(destination);
         Stamp::of(&info(first)).write(&mut there.attributes.user);
-        assert_eq!(settle(&clouds(&options), again, destination, &info(again), &there).0, Decision::Skip);
+        assert_eq!(settle(&clouds(&options), &paired(again, destination), &info(again), &there).0, Decision::Skip);
         let mut here = info(again);
         here.attributes.cache_control = Some("no-store".into());
-        assert_eq!(settle(&clouds(&options), again, destination, &here, &there).0, Decision::Copy(Reason::Metadata));
+        assert_eq!(settle(&clouds(&options), &paired(again, destination), &here, &there).0, Decision::Copy(Reason::Metadata));
     }
 
     #[test]
@@ -386,9 +461,9 @@ mod tests {
         let (mut here, mut there) = (info(source), info(destination));
         here.checksums.crc64nvme = Crc64::of(b"x").checksums().crc64nvme;
         there.checksums = Crc64::of(b"x").checksums();
-        assert_eq!(settle(&clouds(&options), source, destination, &here, &there).0, Decision::Skip);
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &here, &there).0, Decision::Skip);
         there.checksums = Crc64::of(b"y").checksums();
-        assert_eq!(settle(&clouds(&options), source, destination, &here, &there).0, Decision::Copy(Reason::Checksum));
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &here, &there).0, Decision::Copy(Reason::Checksum));
     }
 
     #[test]
@@ -410,10 +485,10 @@ mod tests {
         assert_eq!(compare(&options, entry(MD5_A, 1, 9), entry(MD5_A, 1, 0)).0, Decision::Skip);
         let rules = Rules { source_is_local: true, ..clouds(&options) };
         let (source, destination) = (entry("1-2-3-4", 1, 0), entry("b", 1, 9));
-        assert_eq!(settle(&rules, source, destination, &info(source), &info(destination)), (Decision::Copy(Reason::Checksum), 2));
+        assert_eq!(settle(&rules, &paired(source, destination), &info(source), &info(destination)), (Decision::Copy(Reason::Checksum), 2));
         let proved = ObjectInfo { checksums: Crc64::of(b"x").checksums(), ..info(source) };
         let stored = ObjectInfo { checksums: Checksums { crc64xz: proved.checksums.crc64xz, ..Checksums::default() }, ..info(destination) };
-        assert_eq!(settle(&rules, source, destination, &proved, &stored).0, Decision::Skip);
+        assert_eq!(settle(&rules, &paired(source, destination), &proved, &stored).0, Decision::Skip);
     }
 
     #[test]
@@ -421,14 +496,14 @@ mod tests {
         let options = Options::default();
         let local = Rules { destination_is_local: true, ..clouds(&options) };
         let (source, destination) = (entry(MD5_A, 1, 5), entry("1-2-3-4", 1, 5));
-        assert_eq!(settle(&local, source, destination, &info(source), &info(destination)), (Decision::Skip, 0));
+        assert_eq!(settle(&local, &paired(source, destination), &info(source), &info(destination)), (Decision::Skip, 0));
         let older = Entry { modified: Some(time(2)), ..destination };
-        assert_eq!(settle(&local, source, older, &info(source), &info(older)), (Decision::Copy(Reason::Newer), 1));
+        assert_eq!(settle(&local, &paired(source, older), &info(source), &info(older)), (Decision::Copy(Reason::Newer), 1));
         let mut here = info(source);
         here.attributes.user.insert("mtime".into(), format!("{}.0", time(2).as_second()));
-        assert_eq!(settle(&local, source, older, &here, &info(older)), (Decision::Skip, 1));
+        assert_eq!(settle(&local, &paired(source, older), &here, &info(older)), (Decision::Skip, 1));
         let both = Rules { source_is_local: true, ..local };
-        assert_eq!(settle(&both, source, older, &info(source), &info(older)), (Decision::Copy(Reason::Newer), 0));
+        assert_eq!(settle(&both, &paired(source, older), &info(source), &info(older)), (Decision::Copy(Reason::Newer), 0));
     }
 
     #[test]
@@ -437,11 +512,11 @@ mod tests {
         let rules = Rules { source_is_local: true, ..clouds(&options) };
         let (source, destination) = (entry("1-2-3-4", 1, 5), entry(MD5_B, 1, 9));
         let mut there = info(destination);
-        assert_eq!(settle(&rules, source, destination, &info(source), &there), (Decision::Skip, 1), "older, as the aws CLI has it");
+        assert_eq!(settle(&rules, &paired(source, destination), &info(source), &there), (Decision::Skip, 1), "older, as the aws CLI has it");
         there.attributes.user.insert("mtime".into(), time(4).as_second().to_string());
-        assert_eq!(settle(&rules, source, destination, &info(source), &there).0, Decision::Copy(Reason::Newer));
+        assert_eq!(settle(&rules, &paired(source, destination), &info(source), &there).0, Decision::Copy(Reason::Newer));
         there.attributes.user.insert("mtime".into(), time(5).as_second().to_string());
-        assert_eq!(settle(&rules, source, destination, &info(source), &there).0, Decision::Skip);
+        assert_eq!(settle(&rules, &paired(source, destination), &info(source), &there).0, Decision::Skip);
     }
 
     #[test]
@@ -449,20 +524,20 @@ mod tests {
         let options = Options { delete: true, ..Options::default() };
         let one = |kind, destination| {
             let source = Side::Present(Entry { kind, ..entry("", 0, 0) });
-            decide(&clouds(&options), &Pairing { key: b"k", source, destination }, &Evidence::default())
+            decide(&clouds(&options), &Pairing { key: b"k", source, destination, proved: None }, &Evidence::default())
         };
         assert!(matches!(one(Kind::Unreadable, Side::Absent), Decision::Refuse(_)));
         assert!(matches!(one(Kind::Symlink, Side::Absent), Decision::Warn(_)));
         let link = Entry { kind: Kind::Symlink, ..entry("", 1, 0) };
         assert!(matches!(one(Kind::Object, Side::Present(link)), Decision::Refuse(_)));
-        let only = Pairing { key: b"k", source: Side::Absent, destination: Side::Present(link) };
+        let only = Pairing { key: b"k", source: Side::Absent, destination: Side::Present(link), proved: None };
         assert_eq!(decide(&clouds(&options), &only, &Evidence::default()), Decision::Pass);
     }
 
     #[test]
     fn a_local_end_licenses_no_delete_of_folder_markers() {
         let options = Options { delete: true, ..Options::default() };
-        let marker = Pairing { key: b"d/", source: Side::Absent, destination: Side::Present(Entry { key: b"d/", ..entry(MD5_A, 0, 0) }) };
+        let marker = Pairing { key: b"d/", source: Side::Absent, destination: Side::Present(Entry { key: b"d/", ..entry(MD5_A, 0, 0) }), proved: None };
         assert_eq!(decide(&clouds(&options), &marker, &Evidence::default()), Decision::Delete);
         assert_eq!(decide(&Rules { source_is_local: true, ..clouds(&options) }, &marker, &Evidence::default()), Decision::Pass);
         let source = Pairing { source: marker.destination.clone(), destination: Side::Absent, ..marker };
@@ -498,7 +573,7 @@ mod tests {
                 Some(Some((size, etag, hour, kind))) => Side::Present(Entry { kind: *kind, ..entry(etags[*etag], *size, *hour) }),
             };
             let rules = Rules { options: &options, source_is_local: local.0, destination_is_local: local.1 };
-            let mut pairing = Pairing { key: b"k", source: side(&source), destination: side(&destination) };
+            let mut pairing = Pairing { key: b"k", source: side(&source), destination: side(&destination), proved: None };
             let here = match &pairing.source { Side::Present(e) => Some(info(*e)), _ => None };
             let there = match &pairing.destination { Side::Present(e) => Some(info(*e)), _ => None };
             let mut evidence = Evidence::default();

@@ -34,6 +34,14 @@ pub struct Report {
     pub retries: u64,
     /// Bytes that earlier runs had sent already.
     pub resumed_bytes: u64,
+    /// Of these, bytes that were read again at the source to prove them.
+    pub reread_bytes: u64,
+    /// Of the failed, objects that must be restored from an archive first, or are locked by a retention.
+    pub parked: u64,
+    /// Objects that were listed and deleted at the source before they could be copied.
+    pub vanished: u64,
+    /// Deletes that wait until their key has been absent for long enough.
+    pub waiting_deletes: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// Objects whose bytes are proved at both ends: copied ones with more than their size, or those that `verify` found the same.

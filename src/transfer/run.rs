@@ -7,19 +7,23 @@ use super::concurrency::Fixed;
 use super::delete::{self, Claim};
 use super::event::{Action, Event, Notice};
 use super::feed::{Feed, KeyReader};
-use super::job::{Context, Job};
+use super::job::{Context, Job, Options};
 use super::join::Join;
+use super::known::Known;
 use super::list::Cursor;
-use super::report::Report;
+use super::report::{self, Report};
 use super::schedule::{self, Driven, Stage};
 use super::spill::{SpillDir, Spool};
 use super::subject::{self, Ends};
 use super::sync::{Ended, Engine, Sync, What};
 use super::task::{Listed, Reason};
+use super::tide::Tide;
 use super::verify::Verify;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Checkpoint, Outcome};
+use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{Key, ObjectRef};
+use crate::storage::{Key, ObjectInfo, ObjectRef};
 
 /// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
 ///
@@ -27,15 +31,23 @@ use crate::storage::{Key, ObjectRef};
 /// later stands in the report. Dropping the future stops everything at once; cancelling lets work put itself away.
 pub async fn run(job: Job, context: Context) -> Result<Report> {
     check(&job)?;
+    check_undo(&job, &context)?;
     let begun = context.clock.instant();
     let started = context.clock.now();
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
-    let mut feed = open(&job, &context, &spill, job.options.delete).await?;
+    let fingerprint = fingerprint(&job);
+    let checkpoint = match fingerprint.filter(|_| !job.options.from_start) {
+        Some(fingerprint) => context.journal.interrupted(fingerprint).await?,
+        None => None,
+    };
+    let mut feed = open(&job, &context, &spill, checkpoint.as_ref(), job.options.delete).await?;
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
-    let engine = Arc::new(Engine::new(ends, job.options, context.clone()));
+    let engine = Arc::new(Engine::new(ends, job.options, context.clone(), started));
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
+    sync.fingerprint = fingerprint;
     let mut concurrency = Fixed(engine.options.concurrency);
-    let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max).await;
+    let tide = Tide::from(checkpoint.map_or(0, |checkpoint| checkpoint.keys));
+    let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max, tide).await;
     engine.put_away().await;
     conclude(&mut sync.report, &feed, driven, &context).await;
     if engine.options.delete
@@ -46,9 +58,41 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
         drop(feed);
         finish_deletes(&mut sync, join_licenses, &unordered, destination_keys, started).await;
     }
-    sync.report.retries = context.progress.retries.load(Ordering::Relaxed);
-    sync.report.seconds = begun.elapsed().as_secs_f64();
-    Ok(sync.report)
+    let mut report = sync.report;
+    if report.failed == 0 && report.stopped.is_none() && !report.interrupted && !engine.options.dry_run {
+        engine.sweep(started).await;
+    }
+    engine.tell_kept().await;
+    end(&mut report, &context).await;
+    report.retries = context.progress.retries.load(Ordering::Relaxed);
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Writes how the run ended into the journal. What cannot be written is a reason to tell that the run did not end well.
+async fn end(report: &mut Report, context: &Context) {
+    let outcome = match report.exit_code() {
+        report::EXIT_OK => Outcome::Done,
+        report::EXIT_INTERRUPTED | report::EXIT_STOPPED => Outcome::Stopped,
+        _ if report.limited.is_some() => Outcome::Stopped,
+        _ => Outcome::Partly,
+    };
+    if let Err(error) = context.journal.end(outcome, context.clock.now()).await {
+        report.stopped.get_or_insert(error);
+    }
+}
+
+/// What an interrupted run must have in common with this one for its checkpoint to hold. `None` where no run goes on in the middle:
+/// deletes need a listing from end to end, and a file of keys is no listing.
+fn fingerprint(job: &Job) -> Option<u64> {
+    let options = &job.options;
+    let ordered = [&job.source, &job.destination].iter().all(|end| end.storage.capabilities().ordered_list);
+    if options.delete || options.dry_run || options.files_from.is_some() || !ordered {
+        return None;
+    }
+    let Options { compare, update, ignore_existing, filter, storage_class, encryption, acl, stamp, .. } = options;
+    let text = format!("{compare:?} {update} {ignore_existing} {filter:?} {storage_class:?} {encryption:?} {acl:?} {stamp}");
+    Some(Crc64::of(text.as_bytes()).xz)
 }
 
 /// Compares what is under two places, key by key; `deep` reads the bytes of both. Writes nothing.
@@ -58,12 +102,12 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
     check(&job)?;
     let begun = context.clock.instant();
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
-    let mut feed = open(&job, &context, &spill, true).await?;
+    let mut feed = open(&job, &context, &spill, None, true).await?;
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
     let mut concurrency = Fixed(job.options.concurrency);
     let duration_max = job.options.duration_max;
     let mut stage = Verify::new(ends, job.options, deep, context.clone());
-    let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max).await;
+    let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max, Tide::default()).await;
     let mut report = stage.report;
     conclude(&mut report, &feed, driven, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
@@ -76,17 +120,21 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
 ///
 /// Fails where the source cannot be looked at; a copy that failed stands in the report.
 pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
+    check_undo(&job, &context)?;
     let begun = context.clock.instant();
+    let started = context.clock.now();
     let Job { source, mut destination, options } = job;
     if destination.prefix.is_empty() || destination.prefix.is_folder() {
         destination.prefix = destination.prefix.join(source.prefix.base_name().as_bytes());
     }
     let info = source.storage.head(&ObjectRef::from(&source.prefix)).await.map_err(|e| e.during("look at").on_key(&source.prefix).in_store(&source.storage))?;
-    let asked = options.ignore_existing || options.update;
+    let asked = options.ignore_existing || options.update || options.backup.is_some();
     let there = if asked { subject::head(&*destination.storage, &destination.prefix).await? } else { None };
-    let left_alone = there.is_some_and(|there| options.ignore_existing || there.modified.zip(info.modified).is_some_and(|(there, here)| there > here));
+    let newer = |there: &ObjectInfo| options.update && there.modified.zip(info.modified).is_some_and(|(there, here)| there > here);
+    let left_alone = there.as_ref().is_some_and(|there| options.ignore_existing || newer(there));
+    let replaced = there.map(|there| Listed::of(Key::EMPTY, &there));
     let key = source.prefix.clone();
-    let engine = Arc::new(Engine::new(Ends { source, destination }, options, context.clone()));
+    let engine = Arc::new(Engine::new(Ends { source, destination }, options, context.clone(), started));
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
     // The ends are whole keys, so what is under them has the empty name.
@@ -95,18 +143,25 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
         Ok(What::Skipped)
     } else {
         engine.plan(info.size);
+        let late = async {
+            context.cancel.cancelled().await;
+            context.clock.sleep(schedule::DRAIN_MAX).await;
+        };
         tokio::select! {
             biased;
-            () = context.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
-            what = engine.carry(&task) => what,
+            what = engine.carry(&task, replaced.as_ref()) => what,
+            () = late => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
         }
     };
     engine.put_away().await;
     sync.ended(Ended { key, size: info.size, what }).await?;
-    sync.report.interrupted = context.cancel.is_cancelled();
-    sync.report.retries = context.progress.retries.load(Ordering::Relaxed);
-    sync.report.seconds = begun.elapsed().as_secs_f64();
-    Ok(sync.report)
+    let mut report = sync.report;
+    report.interrupted = context.cancel.is_cancelled() && report.copied == 0;
+    engine.tell_kept().await;
+    end(&mut report, &context).await;
+    report.retries = context.progress.retries.load(Ordering::Relaxed);
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok(report)
 }
 
 /// Refuses contradictions before the first request.
@@ -127,13 +182,36 @@ fn check(job: &Job) -> Result<()> {
     Ok(())
 }
 
+/// Refuses what could not be undone as asked.
+fn check_undo(job: &Job, context: &Context) -> Result<()> {
+    if job.options.delete_after.is_some() && !context.journal.is_durable() {
+        return Err(Error::invalid("--delete-after needs the journal, which remembers since when a key has been absent").advise("give a --state-dir"));
+    }
+    let Some(backup) = &job.options.backup else { return Ok(()) };
+    let backup = backup.tree();
+    for end in [&job.source, &job.destination] {
+        let (a, b) = (end.tree().prefix, &backup.prefix);
+        if end.storage.identity() == backup.storage.identity() && (a.as_bytes().starts_with(b.as_bytes()) || b.as_bytes().starts_with(a.as_bytes())) {
+            return Err(Error::invalid(format!("the --backup-dir {backup} overlaps {end}: what is kept there would be copied or deleted itself"))
+                .advise("choose a prefix beside it, or another bucket"));
+        }
+    }
+    Ok(())
+}
+
 /// Opens the feed and waits for the first answer of both ends, so that a typo does not look like an empty bucket.
-async fn open(job: &Job, context: &Context, spill: &SpillDir, to_the_end: bool) -> Result<Feed> {
+async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option<&Checkpoint>, to_the_end: bool) -> Result<Feed> {
     if let Some(file) = &job.options.files_from {
         return Ok(Feed::Keys(KeyReader::open(file).await?));
     }
-    let cursor = |location: &Location| Cursor::open(&location.tree(), spill.clone());
-    let mut join = Join::new(cursor(&job.source), cursor(&job.destination), to_the_end, context.progress.clone());
+    let after = checkpoint.map(|checkpoint| &checkpoint.after);
+    if let Some(Checkpoint { after, keys, started }) = checkpoint {
+        let message = format!("going on behind '{after}', up to where the run of {started} had settled {keys} keys; --from-start compares them again");
+        context.tell(Event::Notice(Notice { key: None, message })).await;
+    }
+    let cursor = |location: &Location| Cursor::open(&location.tree(), after, spill.clone());
+    let known = Known::open(context.journal.clone(), after.cloned(), !job.options.dry_run);
+    let mut join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
     tokio::select! {
         () = join.arrive() => {}
         () = context.cancel.cancelled() => return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first answer")),
@@ -141,7 +219,7 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, to_the_end: bool) 
     if let Some(error) = join.error() {
         return Err(Error::clone(error));
     }
-    if join.source_is_empty() && !job.source.prefix.is_empty() {
+    if join.source_is_empty() && !job.source.prefix.is_empty() && checkpoint.is_none() {
         let what = format!("nothing is under {}", job.source.tree());
         if !job.source.prefix.is_folder() && subject::head(&*job.source.storage, &job.source.prefix).await?.is_some() {
             return Err(Error::invalid(format!("{} is an object, not a prefix", job.source)).advise("use cp to copy one object"));
@@ -187,11 +265,13 @@ async fn finish_deletes(sync: &mut Sync, listings_license: bool, unordered: &[&s
         sync.report.refused = Some(Error::new(ErrorKind::Guard, message).advise("report the service; without --delete the copies are right"));
         return;
     }
-    if claim.candidates == 0 {
+    let held_back = ended_early || !listings_license || sync.report.failed > 0;
+    if claim.candidates > 0 {
+        sync.report.delete_limit = delete::limit_in_words(sync.engine.options.delete_limit);
+    } else if held_back {
         return;
     }
-    sync.report.delete_limit = delete::limit_in_words(sync.engine.options.delete_limit);
-    if ended_early || !listings_license || sync.report.failed > 0 {
+    if held_back {
         let why = if sync.report.failed > 0 { "some objects failed" } else { "the run did not come to its end" };
         let message = format!("{} deletes are held back, because {why}", claim.candidates);
         sync.engine.context.tell(Event::Notice(Notice { key: None, message })).await;
@@ -201,7 +281,17 @@ async fn finish_deletes(sync: &mut Sync, listings_license: bool, unordered: &[&s
         sync.report.refused = Some(refusal);
         return;
     }
-    if let Err(error) = sync.delete(candidates.into_reader(), started).await {
+    let done = async {
+        sync.delete(candidates.into_reader(), started).await?;
+        let waits = sync.engine.options.delete_after.is_some() && !sync.engine.options.dry_run;
+        if waits && sync.report.stopped.is_none() && !sync.report.interrupted {
+            // Every key that is absent has been named by now: what waited and was not has come back.
+            let spared = sync.engine.context.journal.spare().await?;
+            tracing::info!(spared, "keys that waited for their deletion have come back");
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = done.await {
         sync.failed(Action::Delete, Key::EMPTY, 0, error.clone()).await;
         sync.report.stopped.get_or_insert(error);
     }

@@ -16,14 +16,18 @@ use super::feed::Feed;
 use super::job::Context;
 use super::join::Pairing;
 use super::subject::Subject;
+use super::tide::Tide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Key;
 
 /// Keys that wait for their work; each takes some 500 bytes.
 const AHEAD_MAX: usize = 10_000;
 
-/// How long work in flight may take to put itself away after an interrupt.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long work in flight may take to end after an interrupt: small objects and the parts that move do, most of the time.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// How often the journal writes what it has gathered, though nothing fills it up.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// What to do with a key of the feed.
 pub(crate) enum Step<T> {
@@ -51,6 +55,9 @@ pub(crate) trait Stage {
 
     /// Whether no more work may start.
     fn is_halted(&self) -> bool;
+
+    /// Notes that every key up to this one, so many of them, is settled for good: a later run need not look at them.
+    fn settled(&mut self, after: Key, keys: u64) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// How a drive ended.
@@ -64,7 +71,13 @@ pub(crate) enum Driven {
     Interrupted,
 }
 
-type Work<T> = JoinSet<(Key, T, Completion)>;
+type Work<T> = JoinSet<(Waiting, T, Completion)>;
+
+/// A key at work, and its ticket in the [`Tide`].
+struct Waiting {
+    key: Key,
+    ticket: u64,
+}
 
 /// Drives a stage over a feed. An error is one of the run itself, not of a key.
 pub(crate) async fn drive<S: Stage>(
@@ -73,12 +86,14 @@ pub(crate) async fn drive<S: Stage>(
     concurrency: &mut dyn Concurrency,
     context: &Context,
     duration_max: Option<Duration>,
+    mut tide: Tide,
 ) -> Result<Driven> {
     let mut work: Work<S::Ended> = JoinSet::new();
-    let mut waiting: VecDeque<Box<Subject>> = VecDeque::new();
+    let mut waiting: VecDeque<(u64, Box<Subject>)> = VecDeque::new();
     // A key has one copier at a time: a file of keys may name one twice.
     let mut at_work: HashSet<Key> = HashSet::new();
     let (mut fed, mut driven) = (false, Driven::ToTheEnd);
+    let mut flush = std::pin::pin!(context.clock.sleep(FLUSH_EVERY));
     let mut deadline = std::pin::pin!(async {
         match duration_max {
             Some(duration) => context.clock.sleep(duration).await,
@@ -89,9 +104,14 @@ pub(crate) async fn drive<S: Stage>(
         let admits = driven == Driven::ToTheEnd && !stage.is_halted();
         while admits
             && work.len() < concurrency.target()
-            && let Some(subject) = waiting.pop_front()
+            && let Some((ticket, subject)) = waiting.pop_front()
         {
-            start(&mut work, &mut at_work, stage, subject);
+            if !start(&mut work, &mut at_work, stage, ticket, subject) {
+                tide.ended(ticket);
+            }
+        }
+        if let Some((after, keys)) = tide.reached() {
+            stage.settled(after, keys).await?;
         }
         if work.is_empty() && (fed || !admits) {
             return Ok(driven);
@@ -103,42 +123,62 @@ pub(crate) async fn drive<S: Stage>(
                 return Ok(Driven::Interrupted);
             }
             Some(ended) = work.join_next() => {
-                let (key, ended, completion) = ended.map_err(died)?;
-                at_work.remove(&key);
+                let (done, ended, completion) = ended.map_err(died)?;
+                at_work.remove(&done.key);
                 concurrency.on_completion(completion);
                 stage.ended(ended).await?;
+                tide.ended(done.ticket);
             }
             () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
-            step = feed.next(|pairing| stage.decide(pairing), |subject| Step::Work(Box::new(subject))), if admits && !fed && waiting.len() < AHEAD_MAX => {
+            () = &mut flush, if context.journal.is_durable() => {
+                context.journal.flush().await?;
+                flush.set(context.clock.sleep(FLUSH_EVERY));
+            }
+            step = feed.next(|pairing| listed(stage, &mut tide, pairing), |subject| (Step::Work(Box::new(subject)), None)), if admits && !fed && waiting.len() < AHEAD_MAX => {
                 match step? {
                     None => {
                         fed = true;
                         context.progress.listing_done.store(true, Ordering::Relaxed);
                     }
-                    Some(Step::Pass) => {}
-                    Some(Step::Done(ended)) => stage.ended(ended).await?,
-                    Some(Step::Work(subject)) => waiting.push_back(subject),
+                    Some((step, mark)) => {
+                        match step {
+                            Step::Pass => {}
+                            Step::Done(ended) => stage.ended(ended).await?,
+                            Step::Work(subject) => waiting.push_back((tide.ticket(), subject)),
+                        }
+                        if let Some(key) = mark {
+                            tide.mark(key);
+                        }
+                    }
                 }
             }
         }
     }
 }
 
-/// Starts the work on one key, unless it is at work already.
-fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage: &S, subject: Box<Subject>) {
+/// Decides about a listed key, and gives the key back where a mark is due behind it.
+fn listed<S: Stage>(stage: &mut S, tide: &mut Tide, pairing: &Pairing<'_>) -> (Step<S::Ended>, Option<Key>) {
+    let mark = tide.count().then(|| Key::from(pairing.key));
+    (stage.decide(pairing), mark)
+}
+
+/// Starts the work on one key. False: it is at work already.
+fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage: &S, ticket: u64, subject: Box<Subject>) -> bool {
     let key = subject.key.clone();
-    if at_work.insert(key.clone()) {
+    let is_new = at_work.insert(key.clone());
+    if is_new {
         let task = stage.work(subject);
         work.spawn(async move {
             let (ended, completion) = task.await;
-            (key, ended, completion)
+            (Waiting { key, ticket }, ended, completion)
         });
     }
+    is_new
 }
 
 /// Lets what is in flight put itself away, then aborts the rest.
 async fn wind_down<S: Stage>(work: &mut Work<S::Ended>, stage: &mut S, context: &Context) -> Result<()> {
-    let mut grace = std::pin::pin!(context.clock.sleep(GRACE));
+    let mut grace = std::pin::pin!(context.clock.sleep(DRAIN_MAX));
     loop {
         tokio::select! {
             biased;

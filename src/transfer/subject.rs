@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use md5::Digest;
 
 use super::join::{Pairing, Side};
@@ -11,7 +12,8 @@ use super::progress::Moving;
 use super::stamp;
 use super::task::Listed;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::checksum::{Agreement, Checksums, Crc64Hasher};
+use crate::journal::{End, Proved};
+use crate::storage::checksum::{Agreement, Checksums, Crc64Hasher, Proof};
 use crate::storage::location::Location;
 use crate::storage::{ETag, Get, Key, ObjectInfo, ObjectRef, Service, Storage};
 
@@ -47,6 +49,8 @@ pub(crate) struct Subject {
     there: Option<ObjectInfo>,
     destination_looked: bool,
     read: bool,
+    /// What the journal knows of it.
+    proved: Option<Box<Proved>>,
 }
 
 impl Subject {
@@ -59,13 +63,14 @@ impl Subject {
                 Side::Unknown(error) => Side::Unknown(error.clone()),
             }
         }
-        Self { source: own(&pairing.source), destination: own(&pairing.destination), ..Self::unlisted(Key::from(pairing.key)) }
+        let proved = pairing.proved.cloned().map(Box::new);
+        Self { source: own(&pairing.source), destination: own(&pairing.destination), proved, ..Self::unlisted(Key::from(pairing.key)) }
     }
 
     /// A key that nobody listed: both ends are yet to be looked at.
     pub(crate) fn unlisted(key: Key) -> Self {
         let unknown = || Side::Unknown(Arc::new(Error::new(ErrorKind::Unexpected, "not looked at yet")));
-        Self { key, source: unknown(), destination: unknown(), here: None, there: None, destination_looked: false, read: false }
+        Self { key, source: unknown(), destination: unknown(), here: None, there: None, destination_looked: false, read: false, proved: None }
     }
 
     /// As the pure functions want it.
@@ -77,12 +82,47 @@ impl Subject {
                 Side::Unknown(error) => Side::Unknown(error.clone()),
             }
         }
-        Pairing { key: self.key.as_bytes(), source: lend(&self.source), destination: lend(&self.destination) }
+        Pairing { key: self.key.as_bytes(), source: lend(&self.source), destination: lend(&self.destination), proved: self.proved.as_deref() }
     }
 
     /// What was looked at so far.
     pub(crate) fn evidence(&self) -> Evidence<'_> {
         Evidence { source: self.here.as_ref(), destination: self.there.as_ref(), destination_looked: self.destination_looked, read: self.read }
+    }
+
+    /// What looking has shown of an unchanged object, for the journal. `None` where an end is not what its listing said any more.
+    pub(crate) fn learnt(&self, when: Timestamp) -> Option<Proved> {
+        let (Side::Present(source), Side::Present(destination)) = (&self.source, &self.destination) else { return None };
+        let is = |info: &Option<ObjectInfo>, listed: &Listed| info.as_ref().is_none_or(|info| info.etag == listed.etag);
+        if !is(&self.here, source) || !is(&self.there, destination) {
+            return None;
+        }
+        let checksums = |info: &Option<ObjectInfo>| info.as_ref().map(stamp::known_checksums).unwrap_or_default();
+        let (here, there) = (checksums(&self.here), checksums(&self.there));
+        let proof = match here.agreement(&there) {
+            Agreement::Equal(algorithm) => Proof::from(algorithm),
+            Agreement::Different(_) => return None,
+            // The stamp says whose copy it is, or the times do.
+            Agreement::Unknown => Proof::None,
+        };
+        let end = |listed: &Listed| End { etag: listed.etag.clone(), version: None, modified: listed.modified, storage_class: listed.storage_class.clone() };
+        let mut known = here;
+        if proof != Proof::None {
+            known.merge(&there);
+        }
+        Some(Proved {
+            size: source.size,
+            source: end(source),
+            destination: End { modified: None, storage_class: String::new(), ..end(destination) },
+            reversed: false,
+            crc64xz: known.crc64xz,
+            crc64nvme: known.crc64nvme,
+            source_proof: proof,
+            destination_proof: proof,
+            suspect: false,
+            when,
+            run: 0,
+        })
     }
 
     /// Looks at what is asked for. A source object that was listed and is gone is an error, since it was to be copied; only a key

@@ -5,7 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
+use jiff::{SignedDuration, Timestamp};
 
+use super::backup::Backup;
+use super::budget::MemoryBudget;
 use super::concurrency::Completion;
 use super::copy::Copier;
 use super::event::{Action, Event, Notice, ObjectEvent, Status};
@@ -16,13 +19,17 @@ use super::plan::{self, Decision, Evidence, Look, Rules};
 use super::report::Report;
 use super::schedule::{Stage, Step};
 use super::spill::Spool;
-use super::subject::{Ends, Subject};
+use super::subject::{self, Ends, Subject};
 use super::task::{Copied, CopyTask, Listed, Proof, Reason};
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{End, Proved};
 use crate::storage::Key;
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
+
+/// An open upload that was not touched for so long belongs to nobody any more.
+const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Longest that aborting open uploads may hold up the end of a run.
 const PUT_AWAY_MAX: Duration = Duration::from_secs(10);
@@ -33,20 +40,36 @@ pub(crate) struct Engine {
     pub(crate) options: Options,
     pub(crate) context: Context,
     copier: Copier,
+    backup: Option<Backup>,
 }
 
 impl Engine {
-    pub(crate) fn new(ends: Ends, options: Options, context: Context) -> Self {
+    pub(crate) fn new(ends: Ends, options: Options, mut context: Context, started: Timestamp) -> Self {
+        // One budget for all that this run copies, backups included.
+        context.memory.get_or_insert_with(|| MemoryBudget::new(options.memory_bytes));
+        let backup = Backup::open(&ends.destination, &options, &context, started);
         let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context);
-        Self { ends, options, context, copier }
+        Self { ends, options, context, copier, backup }
     }
 
     pub(crate) fn rules(&self) -> Rules<'_> {
         Rules { options: &self.options, source_is_local: self.ends.source_is_local(), destination_is_local: self.ends.destination_is_local() }
     }
 
-    /// Looks as often as it takes to decide, then copies where that is the decision.
+    /// Decides and copies. What was listed and is gone from the source by now has not failed.
     async fn settle(&self, subject: &mut Subject) -> Result<What> {
+        let error = match self.decide_and_copy(subject).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && matches!(subject.source, Side::Present(_)) => error,
+            other => return other,
+        };
+        match subject::head(&*self.ends.source.storage, &self.ends.source.key(subject.key.as_bytes())).await {
+            Ok(None) => Ok(What::Vanished),
+            _ => Err(error),
+        }
+    }
+
+    /// Looks as often as it takes to decide, then copies where that is the decision.
+    async fn decide_and_copy(&self, subject: &mut Subject) -> Result<What> {
         let mut looked = false;
         // The source is asked for a key that nobody listed; else its listing has spoken.
         if matches!(subject.source, Side::Unknown(_)) {
@@ -68,9 +91,15 @@ impl Engine {
                     if looked {
                         self.plan(source.size);
                     }
-                    return self.carry(&self.task(source, reason)).await;
+                    let replaced = if let Side::Present(destination) = &subject.destination { Some(destination) } else { None };
+                    return self.carry(&self.task(source, reason), replaced).await;
                 }
-                Decision::Skip => return Ok(What::Skipped),
+                Decision::Skip => {
+                    if looked {
+                        self.learn(subject).await?;
+                    }
+                    return Ok(What::Skipped);
+                }
                 Decision::Warn(why) => return Ok(What::Warned(why)),
                 Decision::Refuse(why) => return Err(refused(why)),
                 // What a HEAD found licenses no delete: only the source's listing does.
@@ -100,28 +129,75 @@ impl Engine {
         }
     }
 
-    /// Copies, or says that it would.
-    pub(crate) async fn carry(&self, task: &CopyTask) -> Result<What> {
+    /// Records what a HEAD has shown to be unchanged, so that the next run need not ask.
+    async fn learn(&self, subject: &Subject) -> Result<()> {
+        let journal = &self.context.journal;
+        let (Side::Present(source), Side::Present(destination)) = (&subject.source, &subject.destination) else { return Ok(()) };
+        if !journal.keeps_proofs() || self.options.dry_run || source.etag.is_empty() || destination.etag.is_empty() {
+            return Ok(());
+        }
+        match subject.learnt(self.context.clock.now()) {
+            Some(proved) => journal.prove(&subject.key, proved).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what the destination holds, where the operator wants that, before it is deleted or overwritten.
+    pub(crate) async fn keep(&self, held: &Listed) -> Result<()> {
+        match &self.backup {
+            Some(backup) => backup.keep(held).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Copies, or says that it would. `replaced` is what the destination holds.
+    pub(crate) async fn carry(&self, task: &CopyTask, replaced: Option<&Listed>) -> Result<What> {
         if task.destination_key.is_empty() {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
         if self.options.dry_run {
             return Ok(What::Planned(task.reason, self.requests(task.size)?));
         }
+        if let Some(held) = replaced {
+            self.keep(held).await?;
+        }
         let copied = self.copier.copy(task).await?;
+        if self.context.journal.keeps_proofs() {
+            self.context.journal.prove(&task.key, proved(task, &copied, self.context.clock.now())).await?;
+        }
         Ok(What::Copied(task.reason, Box::new(copied)))
     }
 
     /// Aborts the uploads that dropped copies left open. What cannot be aborted is told in the log: it costs until the bucket's
     /// lifecycle, or `dragon uploads abort`, removes it.
     pub(crate) async fn put_away(&self) {
-        let abort = self.copier.abort_abandoned();
+        let abort = async {
+            self.copier.abort_abandoned().await?;
+            match &self.backup {
+                Some(backup) => backup.put_away().await,
+                None => Ok(()),
+            }
+        };
         let aborted = tokio::select! {
             aborted = abort => aborted,
             () = self.context.clock.sleep(PUT_AWAY_MAX) => Err(Error::new(ErrorKind::Unavailable, format!("no answer within {PUT_AWAY_MAX:?}"))),
         };
         if let Err(error) = aborted {
             tracing::warn!(%error, "an open multipart upload could not be aborted");
+        }
+    }
+
+    /// Tells where what was overwritten or deleted is kept.
+    pub(crate) async fn tell_kept(&self) {
+        if let Some(message) = self.backup.as_ref().and_then(Backup::told) {
+            self.context.tell(Event::Notice(Notice { key: None, message })).await;
+        }
+    }
+
+    /// Throws away what the journal has open for this direction and nobody has touched for a week: its object was not to be copied any more.
+    pub(crate) async fn sweep(&self, started: Timestamp) {
+        if let Err(error) = self.copier.sweep(started.saturating_sub(ORPHANED_AFTER).unwrap_or(Timestamp::MIN)).await {
+            tracing::warn!(%error, "an orphaned upload could not be removed; a later run, or `dragon uploads abort`, does it");
         }
     }
 
@@ -136,6 +212,28 @@ impl Engine {
             Shape::Whole | Shape::WholeStreamed => 2,
             Shape::Parts(parts) => 2 + 2 * u64::from(parts.count()),
         })
+    }
+}
+
+/// What the journal keeps of a copy. The listing's words are kept where they are of the object that was copied: a later run compares
+/// with a listing, and HEAD says the same in other words.
+fn proved(task: &CopyTask, copied: &Copied, when: Timestamp) -> Proved {
+    let mut source = copied.source.clone();
+    if source.etag == task.etag {
+        (source.modified, source.storage_class) = (task.modified, task.storage_class.clone());
+    }
+    Proved {
+        size: copied.size,
+        source,
+        destination: End { etag: copied.etag.clone(), version: copied.version.clone(), ..End::default() },
+        reversed: false,
+        crc64xz: copied.checksums.crc64xz,
+        crc64nvme: copied.checksums.crc64nvme,
+        source_proof: copied.source_proof,
+        destination_proof: copied.destination_proof,
+        suspect: false,
+        when,
+        run: 0,
     }
 }
 
@@ -157,6 +255,8 @@ pub(crate) enum What {
     Planned(Reason, u64),
     Skipped,
     Passed,
+    /// It was listed at the source and is gone.
+    Vanished,
     Warned(&'static str),
     /// Only the destination holds it.
     Candidate(Box<Listed>),
@@ -170,13 +270,15 @@ pub(crate) struct Sync {
     pub(crate) candidates: Spool,
     /// Source keys that the filter's globs let through.
     pub(crate) source_keys_seen: u64,
+    /// What the checkpoints of this run are for; `None` where there are none.
+    pub(crate) fingerprint: Option<u64>,
     /// How many objects were refused without another end among them; `None` once there was one.
     denied_first: Option<u64>,
 }
 
 impl Sync {
     pub(crate) fn new(engine: Arc<Engine>, candidates: Spool) -> Self {
-        Self { engine, report: Report::default(), candidates, source_keys_seen: 0, denied_first: Some(0) }
+        Self { engine, report: Report::default(), candidates, source_keys_seen: 0, fingerprint: None, denied_first: Some(0) }
     }
 
     /// Counts and tells a copy that ended well.
@@ -185,6 +287,7 @@ impl Sync {
         self.report.copied += 1;
         self.report.bytes += copied.size;
         self.report.resumed_bytes += copied.resumed_bytes;
+        self.report.reread_bytes += copied.reread_bytes;
         self.report.verified += u64::from(copied.verified() > Proof::Size);
         self.report.stored += u64::from(copied.destination_proof > Proof::Size);
         let progress = &self.engine.context.progress;
@@ -205,7 +308,12 @@ impl Sync {
         if error.kind() == ErrorKind::Interrupted && self.engine.context.cancel.is_cancelled() {
             return;
         }
+        // One clear message for a store that is halted, not one for each object that was underway.
+        if error.stops_store() && self.report.stopped.is_some() {
+            return;
+        }
         self.report.failed += 1;
+        self.report.parked += u64::from(matches!(error.kind(), ErrorKind::Frozen | ErrorKind::Locked));
         self.engine.context.progress.failed_objects.fetch_add(1, Ordering::Relaxed);
         self.denied_first = self.denied_first.filter(|_| error.kind() == ErrorKind::Denied).map(|n| n + 1);
         if error.stops_store() {
@@ -303,6 +411,11 @@ impl Stage for Sync {
             }
             Ok(What::Skipped) => self.skipped(key, size).await,
             Ok(What::Passed) => {}
+            Ok(What::Vanished) => {
+                self.report.vanished += 1;
+                let message = "it was deleted at the source during the run".to_owned();
+                self.engine.context.tell(Event::Notice(Notice { key: Some(key), message })).await;
+            }
             Ok(What::Warned(why)) => self.engine.context.tell(Event::Notice(Notice { key: Some(key), message: why.to_owned() })).await,
             Ok(What::Candidate(listed)) => self.candidates.push(&listed.entry()).await?,
             Err(error) => self.failed(Action::Copy, key, size, error).await,
@@ -312,5 +425,12 @@ impl Stage for Sync {
 
     fn is_halted(&self) -> bool {
         self.report.stopped.is_some() || self.report.limited.is_some()
+    }
+
+    async fn settled(&mut self, after: Key, keys: u64) -> Result<()> {
+        match self.fingerprint.filter(|_| self.report.failed == 0) {
+            Some(fingerprint) => self.engine.context.journal.checkpoint(fingerprint, &after, keys).await,
+            None => Ok(()),
+        }
     }
 }

@@ -7,10 +7,12 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 
+use super::known::Known;
 use super::list::Cursor;
 use super::spill::SpillDir;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::MemoryJournal;
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
@@ -55,7 +57,12 @@ pub(super) fn open(script: Script) -> Cursor {
 
 /// A cursor over a place.
 pub(super) fn open_at(location: &Location) -> Cursor {
-    Cursor::open(location, SpillDir::new(None, Clock::system()))
+    Cursor::open(location, None, SpillDir::new(None, Clock::system()))
+}
+
+/// The cursor over a journal that knows nothing.
+pub(super) fn nothing_known() -> Known {
+    Known::open(Arc::new(MemoryJournal::new()), None, false)
 }
 
 impl Script {

@@ -92,8 +92,14 @@ impl Cloud {
 /// A store that tries again, but not for long: a person is watching.
 fn patient(session: &Session, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
     let seconds = std::time::Duration::from_secs;
-    let patience =
-        retry::Options { attempts_max: 3, delay_max: seconds(2), elapsed_max: seconds(15), first_contact_max: seconds(8), ..retry::Options::default() };
+    let patience = retry::Options {
+        attempts_max: 3,
+        delay_max: seconds(2),
+        elapsed_max: seconds(15),
+        first_contact_max: seconds(8),
+        give_up_after: Some(std::time::Duration::ZERO),
+        ..retry::Options::default()
+    };
     layered(storage, patience, session.clock.clone(), Arc::default())
 }
 

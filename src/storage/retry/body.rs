@@ -41,6 +41,9 @@ impl Body {
         let store = self.store.clone();
         let mut patience = store.patience();
         loop {
+            if self.body.is_none() {
+                patience.begin(Operation::Get).await?;
+            }
             let error = match self.attempt().await {
                 Ok(Some(chunk)) if chunk.len() as u64 > self.left.end - self.left.start => {
                     return Err(Error::integrity("the body is longer than promised").during(Operation::Get.name()).on_key(&self.object.key));
@@ -69,6 +72,7 @@ impl Body {
             None => {
                 let get = Get { range: Some(self.left.clone()), if_match: Some(self.etag.clone()) };
                 let output = self.store.inner().get(&self.object, get).await?;
+                self.store.0.succeeded();
                 self.store.0.metrics.resumed_bodies.add(1);
                 self.body.insert(output.body)
             }
@@ -104,6 +108,7 @@ impl Listing {
         let store = self.store.clone();
         let mut patience = store.patience();
         loop {
+            patience.begin(Operation::List).await?;
             let pages = self.pages.get_or_insert_with(|| store.inner().list(self.list.clone()));
             match pages.next().await.transpose() {
                 Ok(page) => {
@@ -136,6 +141,9 @@ pub(super) fn uploads(store: Retry, prefix: Key) -> BoxStream<'static, Result<Op
     let opened = async move {
         let mut patience: Patience<'_> = store.patience();
         loop {
+            if let Err(error) = patience.begin(Operation::ListUploads).await {
+                return one_error(error);
+            }
             let mut uploads = match layer::multipart(store.inner()) {
                 Ok(below) => below.list_uploads(prefix.clone()).fuse(),
                 Err(error) => return one_error(error),
@@ -146,7 +154,10 @@ pub(super) fn uploads(store: Retry, prefix: Key) -> BoxStream<'static, Result<Op
                         return one_error(error);
                     }
                 }
-                first => return stream::iter(first).chain(uploads).boxed(),
+                first => {
+                    store.0.succeeded();
+                    return stream::iter(first).chain(uploads).boxed();
+                }
             }
         }
     };

@@ -22,6 +22,11 @@ impl Budget {
         self.units.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |units| units.checked_sub(RETRY_UNITS)).is_ok()
     }
 
+    /// Makes it full again.
+    pub(super) fn refill(&self) {
+        self.units.store(self.units_max, Ordering::Relaxed);
+    }
+
     /// Counts a success.
     pub(super) fn earn(&self) {
         // Full is the usual case and needs no write.

@@ -5,6 +5,8 @@ use crate::storage::conformance;
 use crate::storage::fault::{Effect, Fault, FaultLayer};
 use crate::storage::memory::MemoryStore;
 
+mod outages;
+
 struct Stage {
     faults: FaultLayer,
     store: Retry,

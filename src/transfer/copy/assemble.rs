@@ -8,7 +8,7 @@ use super::resume::Held;
 use super::write::{InHand, Writer};
 use super::{Setback, TRIES_MAX, count_retry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Event, FlightId, SentPart};
+use crate::journal::{Event, Flight, FlightId, SentPart};
 use crate::storage::checksum::{Crc64, Crc64Combiner};
 use crate::storage::{Attributes, Complete, Key, Multipart, ObjectRef, Part, Payload, PutOutput, Upload};
 use crate::transfer::parts::Parts;
@@ -90,15 +90,17 @@ impl Writer {
 
     /// Aborts what is open, where nobody would find it again. Tells the last error.
     pub(super) async fn abort_all(&self) -> Result<()> {
-        if self.journal.is_durable() {
-            return Ok(());
-        }
+        if self.journal.is_durable() { Ok(()) } else { self.throw_away_all(|_| true).await }
+    }
+
+    /// Throws away the flights that are chosen. Tells the last error.
+    pub(super) async fn throw_away_all(&self, chosen: impl Fn(&Flight) -> bool) -> Result<()> {
         let (mut after, mut outcome) = (None, Ok(()));
         loop {
             let open = self.journal.flights(after, FLIGHTS_AT_ONCE).await?;
             let Some(last) = open.last() else { return outcome };
             after = Some(last.id);
-            for flight in &open {
+            for flight in open.iter().filter(|flight| chosen(flight)) {
                 if let Err(error) = self.throw_away(flight).await {
                     outcome = Err(error);
                 }

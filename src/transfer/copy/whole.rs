@@ -15,7 +15,7 @@ impl Copier {
         let put = Put { attributes: carried.attributes, checksums: Some(read.crc.checksums()), condition: None };
         let payload = Payload::from_chunks(read.chunks.clone());
         let mut held = InHand::new(&read.chunks, read.crc);
-        let (output, destination_proof) = self.writer.put_proved(&task.destination_key, payload, put, &mut held).await?;
+        let (output, destination_proof) = self.writer.put_proved(task, payload, put, &mut held).await?;
         Ok(copied(&read.info, read.crc, output, (source_proof, destination_proof), carried.warnings))
     }
 

@@ -10,14 +10,14 @@ use super::resume::OpenUploads;
 use super::{TRIES_MAX, count_retry};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::Journal;
+use crate::journal::{End, Journal, Proved};
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
 use crate::storage::{Attributes, ETag, Encryption, Key, ObjectRef, Payload, Put, PutOutput, Storage};
 use crate::transfer::job::Context;
 use crate::transfer::progress::Progress;
 use crate::transfer::prove::{judge, judge_md5, md5_of};
-use crate::transfer::task::Proof;
+use crate::transfer::task::{CopyTask, Proof};
 
 /// The writing end.
 pub(super) struct Writer {
@@ -75,7 +75,8 @@ impl Writer {
     }
 
     /// Puts an object and holds what the destination states of it against what was sent. What was stored wrong is sent again a few times.
-    pub(super) async fn put_proved(&self, key: &Key, payload: Payload, put: Put, held: &mut InHand<'_>) -> Result<(PutOutput, Proof)> {
+    pub(super) async fn put_proved(&self, task: &CopyTask, payload: Payload, put: Put, held: &mut InHand<'_>) -> Result<(PutOutput, Proof)> {
+        let key = &task.destination_key;
         for tried in 1.. {
             let (error, stored) = match self.destination.put(key, payload.clone(), put.clone()).await {
                 Ok(output) => match self.prove_put(key, &output, &put.attributes, held).await {
@@ -84,6 +85,9 @@ impl Writer {
                 },
                 Err(error) => (error, None),
             };
+            if let (ErrorKind::Integrity, Some(output)) = (error.kind(), &stored) {
+                self.suspect(task, output, held.crc).await?;
+            }
             if error.kind() == ErrorKind::Integrity && tried < TRIES_MAX {
                 count_retry(&self.progress, &error, "the object was damaged on its way to the destination, sending it again");
                 continue;
@@ -95,6 +99,28 @@ impl Writer {
             });
         }
         unreachable!("the loop ends with a return")
+    }
+
+    /// Notes, before anything else can happen, that what was committed is not known to be right: its stamp says otherwise.
+    async fn suspect(&self, task: &CopyTask, written: &PutOutput, crc: Crc64) -> Result<()> {
+        if !self.journal.keeps_proofs() {
+            return Ok(());
+        }
+        let suspect = Proved {
+            size: crc.len,
+            source: End { etag: task.etag.clone(), ..End::default() },
+            destination: End { etag: written.etag.clone(), version: written.version.clone(), ..End::default() },
+            reversed: false,
+            crc64xz: Some(crc.xz),
+            crc64nvme: Some(crc.nvme),
+            source_proof: Proof::None,
+            destination_proof: Proof::None,
+            suspect: true,
+            when: self.clock.now(),
+            run: 0,
+        };
+        self.journal.prove(&task.key, suspect).await?;
+        self.journal.flush().await
     }
 
     /// Proves a committed object: by the checksums in the answer, else by its ETag, else by what HEAD says.

@@ -1,0 +1,102 @@
+//! Where journals lie: one folder a pair.
+//!
+//! ```text
+//! STATE/pairs/32 hexadecimal digits/journal.db     what is known; with -wal and -shm while it is open
+//!                                   lock           held by the run that writes
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::disk::{self, blocking};
+use super::lock::Lock;
+use super::sqlite::history::History;
+use super::{Keep, Pair, RunInfo, SqliteJournal};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A directory for what must outlive a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Names a directory; nothing is made yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn pairs_dir(&self) -> PathBuf {
+        self.0.join("pairs")
+    }
+
+    fn pair_dir(&self, name: &str) -> PathBuf {
+        self.pairs_dir().join(name)
+    }
+
+    /// Makes the directory and looks whether a journal can be kept there: on a disk of this machine that takes a file, with room.
+    ///
+    /// Fails with [`ErrorKind::Disk`] where it cannot. Blocks on the disk.
+    pub fn prepare(&self) -> Result<()> {
+        let pairs = self.pairs_dir();
+        disk::make(&pairs)?;
+        disk::check(&pairs)?;
+        disk::probe(&pairs)
+    }
+
+    /// Opens the journal of a pair for one run, and notes that the run begins.
+    ///
+    /// Fails with [`ErrorKind::Local`] where another process works on the pair, and with [`ErrorKind::Disk`] where the directory takes
+    /// no journal, or the one that is there is damaged or of a newer Dragon; it is left as it is then.
+    pub async fn open(&self, pair: &Pair, keep: Keep, run: RunInfo, clock: Clock) -> Result<SqliteJournal> {
+        let (state, pair) = (self.clone(), pair.clone());
+        blocking(move || {
+            state.prepare()?;
+            let dir = state.pair_dir(&pair.name());
+            disk::make(&dir)?;
+            let lock = Lock::take(&dir.join("lock"), &run)?;
+            let journal = SqliteJournal::open(&dir.join("journal.db"), lock, &pair, keep, &run, clock)?;
+            disk::sync(&dir)?;
+            Ok(journal)
+        })
+        .await
+    }
+
+    /// The names of the pairs that have a journal here, sorted. A directory that is not there has none.
+    pub async fn pairs(&self) -> Result<Vec<String>> {
+        let dir = self.pairs_dir();
+        blocking(move || {
+            let failed = |e: std::io::Error| disk::failed(&dir, "the state directory cannot be read", &e);
+            let entries = match std::fs::read_dir(&dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries.map_err(failed)?,
+            };
+            let mut names = Vec::new();
+            for entry in entries {
+                let entry = entry.map_err(failed)?;
+                let name = entry.file_name().into_string().ok().filter(|name| is_name(name));
+                names.extend(name.filter(|_| entry.path().join("journal.db").is_file()));
+            }
+            names.sort_unstable();
+            Ok(names)
+        })
+        .await
+    }
+
+    /// What the journal of that name says; a run may be writing it meanwhile.
+    pub async fn history(&self, name: &str) -> Result<History> {
+        let path = self.pair_dir(name).join("journal.db");
+        if !is_name(name) || !path.is_file() {
+            return Err(Error::new(ErrorKind::NotFound, format!("{} has no journal of that pair", self.0.display())));
+        }
+        blocking(move || History::open(&path)).await
+    }
+}
+
+/// Whether [`Pair::name`] could have given it.
+fn is_name(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
