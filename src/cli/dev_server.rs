@@ -32,8 +32,8 @@ use super::session::Session;
 ///   outage=s3@30s+60s   from second 30 on S3 does not answer for 60 s
 ///   skew=20m            both clocks are ahead; -20m: behind
 ///   token=10s           only temporary keys are taken, with a session token until-SECONDS: a Unix time at most so far ahead
-#[command(verbatim_doc_comment)]
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct DevServerCommand {
     /// Where the S3 side listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]

@@ -59,7 +59,8 @@ impl S3Dialect {
         builder.set_auth(OneKey(credentials));
         builder.set_host(Hosts);
         // It is checked here, by our clock.
-        let config = S3Config { presigned_url_max_skew_time_secs: u32::MAX, ..S3Config::default() };
+        let mut config = S3Config::default();
+        config.presigned_url_max_skew_time_secs = u32::MAX;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         Self { service: builder.build(), region: region.to_owned(), clock, token_lifetime }
     }

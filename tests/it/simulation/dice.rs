@@ -126,7 +126,8 @@ impl Dice {
         let chance = |most: f64| if self.one_in(2) { 0.0 } else { most * self.0.random_fraction() };
         let [from, to] = trip.stated();
         let shows = if source { from != Stated::Nothing } else { true };
-        let shows_stored = !source && matches!(to, Stated::Crc64 | Stated::Md5);
+        // An object that a kill left wrong, with the right stamp, is found by its CRC only.
+        let shows_stored = !source && to == Stated::Crc64;
         let outage = || Outage { after: self.up_to(Duration::from_secs(20)), length: self.up_to(Duration::from_secs(600)) };
         Weather {
             refused: chance(0.05),
@@ -154,6 +155,7 @@ impl Dice {
             part_size_bytes: self.pick(&[None, Some(PART_BYTES), Some(PART_BYTES), Some(2 * PART_BYTES)]),
             memory_bytes: 8 << 20,
             errors_max: self.one_in(20).then_some(1),
+            delete_after: (trip.journal_lasts && self.one_in(5)).then(|| self.up_to(Duration::from_secs(7200))),
             duration_max: self.one_in(20).then(|| self.up_to(Duration::from_secs(10))),
             ..Options::default()
         }
@@ -171,5 +173,5 @@ impl Dice {
 
 /// The same options, but to do all there is to do.
 pub(super) fn without_limits(options: Options) -> Options {
-    Options { dry_run: false, errors_max: None, duration_max: None, ..options }
+    Options { dry_run: false, delete_after: None, errors_max: None, duration_max: None, ..options }
 }

@@ -18,10 +18,9 @@ use dragon::storage::weather::Weather;
 use dragon::storage::{Attributes, Complete, Get, Key, List, ObjectRef, Put, Storage, Upload};
 use dragon::transfer::budget::MemoryBudget;
 use dragon::transfer::job::DeleteLimit;
-use dragon::transfer::{Context, Job, Options, Report, run};
+use dragon::transfer::{Context, Job, Options, Report, run, verify};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::dice::{Dice, PART_BYTES, Trip, without_limits};
 use super::journal::Kept;
@@ -51,6 +50,8 @@ pub(super) struct World {
     trip: Trip,
     source: End,
     destination: End,
+    /// What runs keep of what they delete or overwrite; the weather is calm there.
+    backups: End,
     ledger: Arc<Mutex<Ledger>>,
     /// `None`: each run has a journal in memory, which dies with it.
     journal: Option<Arc<Kept>>,
@@ -114,6 +115,7 @@ impl World {
         let mut world = Self {
             source: End::new(from, &clock, dice.place()),
             destination: End::new(to, &clock, dice.place()),
+            backups: End::new(MemoryOptions::default(), &clock, Key::EMPTY),
             ledger: Arc::default(),
             journal: trip.journal_lasts.then(Arc::default),
             beside: BTreeMap::new(),
@@ -131,7 +133,8 @@ impl World {
         for _ in 0..1 + self.dice.below(3) {
             self.source.weather.set_weather(self.dice.weather(&self.trip, true));
             self.destination.weather.set_weather(self.dice.weather(&self.trip, false));
-            self.live_through(&self.dice.options(&self.trip), self.dice.fate(), true).await;
+            let options = Options { backup: self.dice.one_in(4).then(|| self.location(&self.backups)), ..self.dice.options(&self.trip) };
+            self.live_through(&options, self.dice.fate(), true).await;
             self.clock.sleep(self.dice.up_to(Duration::from_secs(7200))).await;
         }
         self.come_to_rest().await;
@@ -154,6 +157,8 @@ impl World {
         self.check_uploads().await;
         let report = self.live_through(&options, Fate::Lives, false).await.expect("it lives").expect("calm weather");
         self.hold((report.copied, report.deleted, report.exit_code()) == (0, 0, 0), || format!("nothing was left to do: {report:?}"));
+        let report = verify(self.job(&options), true, self.context(MemoryBudget::new(0))).await.expect("calm weather");
+        self.hold(report.exit_code() == 0 && report.verified == wanted.len() as u64, || format!("of {} objects: {report:?}", wanted.len()));
     }
 
     /// One run, and what must hold after it. `None` where it was killed.
@@ -163,6 +168,7 @@ impl World {
         self.note(&format!("-- a run, {fate:?}: {options:?}"));
         self.ledger().begin(options, begun);
         let memory = MemoryBudget::new(options.memory_bytes);
+        let held = if options.backup.is_some() { self.destination.held().await } else { BTreeMap::new() };
         let outcome = self.run(options, fate, source_changes, memory.clone()).await;
         // A task that was aborted ends when it is next looked at.
         for _ in 0..1000 {
@@ -192,19 +198,15 @@ impl World {
                 Some(Err(_)) => {}
             }
         }
+        self.check_backups(&held).await;
         self.check(options, outcome.as_ref().and_then(|outcome| outcome.as_ref().ok())).await;
         outcome
     }
 
     async fn run(&self, options: &Options, fate: Fate, source_changes: bool, memory: MemoryBudget) -> Option<Result<Report>> {
         let (events, mut heard) = mpsc::channel(4);
-        let cancel = CancellationToken::new();
-        let journal: Arc<dyn Journal> = match &self.journal {
-            Some(kept) => kept.clone(),
-            None => Arc::new(MemoryJournal::new()),
-        };
-        let context = Context { clock: self.clock.clone(), cancel: cancel.clone(), events: Some(events), memory: Some(memory), journal, ..Context::default() };
-        let job = Job { source: self.location(&self.source), destination: self.location(&self.destination), options: options.clone() };
+        let context = Context { events: Some(events), ..self.context(memory) };
+        let (job, cancel) = (self.job(options), context.cancel.clone());
         let listen = async {
             while let Some(event) = heard.recv().await {
                 self.ledger().hear(event);
@@ -240,6 +242,18 @@ impl World {
             () = killed => None,
             () = changes => None,
         }
+    }
+
+    fn job(&self, options: &Options) -> Job {
+        Job { source: self.location(&self.source), destination: self.location(&self.destination), options: options.clone() }
+    }
+
+    fn context(&self, memory: MemoryBudget) -> Context {
+        let journal: Arc<dyn Journal> = match &self.journal {
+            Some(kept) => kept.clone(),
+            None => Arc::new(MemoryJournal::new()),
+        };
+        Context { clock: self.clock.clone(), memory: Some(memory), journal, ..Context::default() }
     }
 
     fn location(&self, end: &End) -> Location {
@@ -315,6 +329,18 @@ impl World {
         let everything = self.destination.everything().await;
         for (key, crc) in &self.beside {
             self.hold(everything.get(key) == Some(crc), || format!("'{key}' lies beside the destination and was touched"));
+        }
+    }
+
+    /// What the destination held before the run is there still, or lies among the backups.
+    async fn check_backups(&self, before: &BTreeMap<Key, u64>) {
+        if before.is_empty() {
+            return;
+        }
+        let (now, kept) = (self.destination.held().await, self.backups.everything().await);
+        for (key, crc) in before.iter().filter(|(key, crc)| now.get(*key) != Some(*crc)) {
+            let found = kept.iter().any(|(name, kept)| kept == crc && name.as_bytes().ends_with(key.as_bytes()));
+            self.hold(found, || format!("'{key}' was deleted or overwritten, and not kept first"));
         }
     }
 
