@@ -1,6 +1,6 @@
 //! A sync by the real binary through the dev server's bad weather: nothing wrong, nothing missing, little sent twice.
 //!
-//! One endpoint of a store that lists two dies midway and comes back; tokens expire every two seconds (a real run's ten, to scale, as
+//! One endpoint of a store that lists two dies midway and comes back; tokens expire every four seconds (a real run's ten, to scale, as
 //! the endpoint's minute is three seconds); requests are refused, reset, stalled, and bodies corrupted and truncated.
 
 use std::collections::BTreeMap;
@@ -22,16 +22,23 @@ const CONCURRENCY: u64 = 4;
 const PART_BYTES: u64 = 5 << 20;
 /// Small objects, and large ones of three parts each.
 const SMALL: u64 = 300;
-const LARGE: u64 = 4;
+const LARGE: u64 = 12;
 const LARGE_BYTES: u64 = 2 * PART_BYTES + (1 << 20);
 /// After how many bytes over the first endpoint it dies, and for how long.
 const ROAD_BYTES: u64 = 12 << 20;
 const ROAD_GONE: Duration = Duration::from_secs(3);
 
 /// Issue 3's weather, but for the endpoint.
-const STORMY: &str = "seed=7 503=1%/200ms reset=0.5% stall=0.2%/60s corrupt=0.01% truncate=0.01% token=2s";
+const STORMY: &str = "seed=7 503=1%/200ms reset=0.5% stall=0.2%/60s corrupt=0.01% truncate=0.01% token=4s";
 /// The same with what damages bodies made so frequent that it surely strikes.
 const DAMAGING: &str = "seed=8 503=1%/200ms reset=0.5% corrupt=2% truncate=2% lost=0.5%";
+
+/// Prints temporary keys that end in four seconds: with the names of a cloud, and with their end or without.
+const KEYS: &str = r#"
+until=$(($(date +%s)+4))
+if [ "$3" = dated ]; then end=",\"Expiration\":\"$(date -u -d "@$until" +%Y-%m-%dT%H:%M:%SZ)\""; fi
+printf '{"Version":1,"AccessKeyId":"dragon","%s":"dragon-secret","%s":"until-%s"%s}' "$1" "$2" "$until" "$end"
+"#;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -65,17 +72,20 @@ fn store(server: &DevServer, cloud: Cloud) -> &Store {
 
 async fn fill(store: &Store) {
     store.create_bucket("tree", BTreeMap::default()).expect("a new bucket");
-    let mut random = Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 3);
-    let body = |len: u64, random: &mut Clock| -> Bytes {
+    let random = Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 3);
+    // Of 13 words, so that no two parts of an object are alike.
+    let body = |len: u64| -> Bytes {
         let words: Vec<u8> = (0..13).flat_map(|_| random.random_below(u64::MAX).to_le_bytes()).collect();
-        words.into_iter().cycle().take(len as usize).collect()
+        let mut bytes = words.repeat(len as usize / words.len() + 1);
+        bytes.truncate(len as usize);
+        bytes.into()
     };
     for number in 0..SMALL {
         let len = random.random_below(16 << 10);
-        store.put_bytes("tree", &format!("small/{:02}/{number:04}", number % 10), body(len, &mut random)).await.expect("put");
+        store.put_bytes("tree", &format!("small/{:02}/{number:04}", number % 10), body(len)).await.expect("put");
     }
     for number in 0..LARGE {
-        store.put_bytes("tree", &format!("large/{number}"), body(LARGE_BYTES + number, &mut random)).await.expect("put");
+        store.put_bytes("tree", &format!("large/{number}"), body(LARGE_BYTES + number)).await.expect("put");
     }
 }
 
@@ -94,23 +104,21 @@ async fn sync(way: Way, weather: &str, dies: bool) -> Cost {
     store(&server, to).create_bucket("tree", BTreeMap::default()).expect("a new bucket");
     let road = Road::open(server.s3_endpoint().trim_start_matches("http://").parse().expect("an address"), dies.then_some((ROAD_BYTES, ROAD_GONE))).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let token = |names: [&str; 2]| {
-        let [secret, token] = names;
-        // It says no expiry: only the refusals tell.
-        format!(
-            r#"credential_process = '''printf '{{"Version":1,"AccessKeyId":"dragon","{secret}":"dragon-secret","{token}":"until-%s"}}' $(($(date +%s)+2))'''"#
-        )
+    std::fs::write(folder.path().join("keys"), KEYS).expect("a file");
+    // Who reads is not told when its keys end, and learns it by refusals. Who writes is: a refused part has been sent for nothing.
+    let keys = |cloud: Cloud, secret: &str, names: &str| match weather.contains("token=") {
+        true => format!("credential_process = \"sh {} {names} {}\"", folder.path().join("keys").display(), if cloud == to { "dated" } else { "undated" }),
+        false => format!("access_key_id = \"dragon\"\n{secret} = \"dragon-secret\""),
     };
-    let keys = |names: [&str; 2], secret: &str| {
-        if weather.contains("token=") { token(names) } else { format!("access_key_id = \"dragon\"\n{secret} = \"dragon-secret\"") }
-    };
+    let s3_keys = keys(Cloud::S3, "secret_access_key", "SecretAccessKey SessionToken");
+    let oss_keys = keys(Cloud::Oss, "access_key_secret", "AccessKeySecret SecurityToken");
     let config = format!(
-        "[engine]\nread_timeout = \"2s\"\n[stores.s3]\nregion = \"us-east-1\"\nendpoint = [\"http://{}\", \"{}\"]\n{}\n[stores.oss]\nregion = \"cn-hangzhou\"\nendpoint = \"{}\"\n{}\n",
+        "[engine]\nread_timeout = \"2s\"\n
+        [stores.s3]\nregion = \"us-east-1\"\nendpoint = [\"http://{}\", \"{}\"]\n{s3_keys}\n
+        [stores.oss]\nregion = \"cn-hangzhou\"\nendpoint = \"{}\"\n{oss_keys}\n",
         road.address(),
         server.s3_endpoint(),
-        keys(["SecretAccessKey", "SessionToken"], "secret_access_key"),
         server.oss_endpoint(),
-        keys(["AccessKeySecret", "SecurityToken"], "access_key_secret"),
     );
     std::fs::write(folder.path().join("dragon.toml"), config).expect("a file");
     let begun = Clock::system().instant();

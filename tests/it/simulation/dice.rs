@@ -121,14 +121,19 @@ impl Dice {
         attributes
     }
 
-    /// Weather before one end. Bits flip only where somebody states what would show it.
+    /// Weather before one end, mostly bad, now and then foul. Bits flip only where somebody states what would show it.
     pub(super) fn weather(&self, trip: &Trip, source: bool) -> Weather {
-        let chance = |most: f64| if self.one_in(2) { 0.0 } else { most * self.0.random_fraction() };
+        let foul = self.one_in(4);
+        let chance = |most: f64| match self.below(2) {
+            0 => 0.0,
+            _ => most * self.0.random_fraction() * if foul { 5.0 } else { 1.0 },
+        };
         let [from, to] = trip.stated();
         let shows = if source { from != Stated::Nothing } else { true };
         // An object that a kill left wrong, with the right stamp, is found by its CRC only.
         let shows_stored = !source && to == Stated::Crc64;
-        let outage = || Outage { after: self.up_to(Duration::from_secs(20)), length: self.up_to(Duration::from_secs(600)) };
+        let length = Duration::from_secs(self.pick(&[10, 600, 7200]));
+        let outage = || Outage { after: self.up_to(Duration::from_secs(5)), length: self.up_to(length) };
         Weather {
             refused: chance(0.05),
             throttled: chance(0.05),

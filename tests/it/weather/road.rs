@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use dragon::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
+
+const BUFFER_BYTES: u32 = 128 << 10;
 
 /// Passes bytes on to a server, until so many have passed: then it is gone for a while, and nothing listens.
 pub(super) struct Road {
@@ -20,7 +22,7 @@ pub(super) struct Road {
 
 impl Road {
     pub(super) async fn open(server: SocketAddr, dies: Option<(u64, Duration)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
         let (address, died) = (listener.local_addr().expect("an address"), Arc::new(AtomicBool::new(false)));
         let passing = tokio::spawn(pass(listener, server, dies, died.clone()));
         Self { address, died, _passing: AbortOnDropHandle::new(passing) }
@@ -36,6 +38,23 @@ impl Road {
     }
 }
 
+/// With small buffers: what lies in them when the road dies is lost, and loopback's own hold megabytes.
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket");
+    socket.set_send_buffer_size(BUFFER_BYTES).expect("a socket");
+    socket.set_recv_buffer_size(BUFFER_BYTES).expect("a socket");
+    socket.bind(address).expect("a free port, or its own");
+    socket.listen(1024).expect("a socket")
+}
+
+async fn connect(server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.connect(server).await
+}
+
 async fn pass(listener: TcpListener, server: SocketAddr, dies: Option<(u64, Duration)>, died: Arc<AtomicBool>) {
     let address = listener.local_addr().expect("an address");
     let passed = Arc::new(AtomicU64::new(0));
@@ -45,7 +64,7 @@ async fn pass(listener: TcpListener, server: SocketAddr, dies: Option<(u64, Dura
     loop {
         let open = match listener.take() {
             Some(open) => open,
-            None => TcpListener::bind(address).await.expect("its own port"),
+            None => listen(address),
         };
         let mut connections = JoinSet::new();
         let limit = if died.load(Ordering::Relaxed) { u64::MAX } else { limit };
@@ -68,7 +87,7 @@ async fn pass(listener: TcpListener, server: SocketAddr, dies: Option<(u64, Dura
 }
 
 async fn carry(client: TcpStream, server: SocketAddr, passed: Arc<AtomicU64>, limit: u64, full: Arc<tokio::sync::Notify>) {
-    let Ok(server) = TcpStream::connect(server).await else { return };
+    let Ok(server) = connect(server).await else { return };
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket");
         // Whoever dies says no goodbye.
