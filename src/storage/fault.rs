@@ -5,12 +5,10 @@
 //! Somebody can watch it: told what is asked of the store and what comes of it, in order, a test knows what a run did.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
@@ -24,88 +22,10 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 mod body;
+mod program;
 
 use body::{disturb, disturbed, hides_checksums, reversed, until_error};
-
-/// What goes wrong.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// The call fails and nothing happens. A page of a listing: that page fails, and with it the rest.
-    Fail(Error),
-    /// The call is done, but its answer is lost.
-    LoseAnswer(Error),
-    /// The call waits first.
-    Delay(Duration),
-    /// The call is done, and its answer comes so much later.
-    Late(Duration),
-    /// The page's entries come in reverse order.
-    Reverse,
-    /// The body read fails after `at` bytes, or just ends there where no error is given.
-    Truncate {
-        /// Offset in the body.
-        at: u64,
-        /// What the reader sees.
-        error: Option<Error>,
-    },
-    /// One bit of the body's byte `at` flips on the way. A body that is written keeps the checksums sent with it, so that the store can notice.
-    Flip {
-        /// Offset in the body.
-        at: u64,
-    },
-    /// One bit of a written body's byte `at` flips behind the store's checks; the store states the checksums of what it holds.
-    FlipStored {
-        /// Offset in the body.
-        at: u64,
-    },
-    /// The CRC-64s in the answer are off by one.
-    WrongChecksums,
-    /// Just before the call, somebody writes other bytes under the key.
-    Overwrite(Bytes),
-    /// Just before the call, somebody deletes the key.
-    Vanish,
-}
-
-/// A fault and when it strikes.
-#[derive(Debug, Clone)]
-pub struct Fault {
-    operation: Operation,
-    key: Option<Key>,
-    calls: RangeInclusive<u64>,
-    effect: Effect,
-}
-
-impl Fault {
-    /// Strikes every call of an operation.
-    pub fn on(operation: Operation, effect: Effect) -> Self {
-        Self { operation, key: None, calls: 1..=u64::MAX, effect }
-    }
-
-    /// Makes every call of an operation fail with an error of that kind.
-    pub fn fail(operation: Operation, kind: ErrorKind) -> Self {
-        Self::on(operation, Effect::Fail(Error::new(kind, "an injected fault")))
-    }
-
-    /// Only calls on this key (a listing: with this prefix).
-    #[must_use]
-    pub fn key(mut self, key: &str) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Only the `n`-th such call, from 1. For a listing calls are pages, counted over all listings.
-    #[must_use]
-    pub fn nth(mut self, n: u64) -> Self {
-        self.calls = n..=n;
-        self
-    }
-
-    /// Only the first `n` such calls.
-    #[must_use]
-    pub fn first(mut self, n: u64) -> Self {
-        self.calls = 1..=n;
-        self
-    }
-}
+pub use program::{Effect, Fault};
 
 /// What a watcher is told of a call.
 #[derive(Debug, Clone, Copy)]
@@ -203,14 +123,18 @@ impl FaultLayer {
 
     /// Begins a call that carries a body of `len` bytes to the store.
     async fn begin_write<'a>(&'a self, operation: Operation, key: &'a Key, len: u64) -> Result<Call<'a>> {
-        let mut call = self.begin(operation, key).await?;
-        call.effects.extend(self.program().weather.strike_write(len, &self.clock));
-        Ok(call)
+        let mut effects = self.strike(operation, key);
+        effects.extend(self.program().weather.strike_write(len, &self.clock));
+        self.begin_struck(operation, key, effects).await
     }
 
     /// Begins a call: counts it, and does what goes wrong before it.
     async fn begin<'a>(&'a self, operation: Operation, key: &'a Key) -> Result<Call<'a>> {
-        let call = Call { layer: self, operation, key, effects: self.strike(operation, key) };
+        self.begin_struck(operation, key, self.strike(operation, key)).await
+    }
+
+    async fn begin_struck<'a>(&'a self, operation: Operation, key: &'a Key, effects: Vec<Effect>) -> Result<Call<'a>> {
+        let call = Call { layer: self, operation, key, effects };
         self.tell(operation, key, Moment::Begun(&call.effects));
         match call.before().await {
             Ok(()) => Ok(call),

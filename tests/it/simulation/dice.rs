@@ -129,7 +129,7 @@ impl Dice {
             _ => most * self.0.random_fraction() * if foul { 5.0 } else { 1.0 },
         };
         let [from, to] = trip.stated();
-        let shows = if source { from != Stated::Nothing } else { true };
+        let shows = if source { from } else { to } != Stated::Nothing;
         // An object that a kill left wrong, with the right stamp, is found by its CRC only.
         let shows_stored = !source && to == Stated::Crc64;
         let length = Duration::from_secs(self.pick(&[10, 600, 7200]));

@@ -187,7 +187,8 @@ impl World {
         self.hold(memory.peak_bytes() <= memory.capacity_bytes(), || format!("peak {} of {} bytes", memory.peak_bytes(), memory.capacity_bytes()));
         {
             let mut ledger = self.ledger();
-            ledger.forgotten |= self.journal.is_none() && !matches!(fate, Fate::Lives);
+            let stopped = outcome.as_ref().is_none_or(|outcome| outcome.as_ref().map_or(true, |report| report.interrupted || report.stopped.is_some()));
+            ledger.forgotten |= self.journal.is_none() && stopped;
             ledger.tally.runs += 1;
             match &outcome {
                 None => ledger.tally.killed += 1,
