@@ -36,6 +36,7 @@ mod rm;
 mod session;
 mod signal;
 mod stat;
+mod state;
 mod stdio;
 mod sync;
 mod transfer;

@@ -34,6 +34,7 @@ pub(super) struct Cp {
 impl Cp {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let mut options = self.flags.options(session)?;
+        self.flags.open_backup(session, &mut options).await?;
         if self.recursive {
             let (source, destination) = self.flags.trees(session, &self.source, &self.destination, &options).await?;
             return transfer::run(session, &self.flags.running, Run::Sync, (&self.source, source), (&self.destination, destination), options).await;

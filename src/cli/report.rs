@@ -43,6 +43,8 @@ pub(super) struct Reporter<'a> {
     failed: Option<BufWriter<File>>,
     /// Standard output was closed: the run goes on, untold.
     mute: bool,
+    /// A journal remembers how far the run got.
+    remembered: bool,
 }
 
 /// What stands on every line of JSON.
@@ -123,6 +125,10 @@ struct Summary<'a> {
     bytes: u64,
     retries: u64,
     resumed_bytes: u64,
+    reread_bytes: u64,
+    parked: u64,
+    vanished: u64,
+    waiting_deletes: u64,
     seconds: f64,
     verified: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -146,11 +152,11 @@ pub(super) fn json_key(key: &Key) -> String {
 
 impl<'a> Reporter<'a> {
     /// A teller for a run. Fails where the file of failed keys cannot be made.
-    pub(super) fn new(session: &'a Session, source: &Address, destination: &Address, told: Told, failed_to: Option<&Path>) -> Result<Self> {
+    pub(super) fn new(session: &'a Session, source: &Address, destination: &Address, told: Told, failed_to: Option<&Path>, remembered: bool) -> Result<Self> {
         let failed = failed_to
             .map(|path| File::create(path).map(BufWriter::new).map_err(|e| Error::invalid(format!("--failed-to {} cannot be written: {e}", path.display()))));
         let stamp = Stamp { run: session.clock.random_id(), source: source.to_string(), destination: destination.to_string() };
-        Ok(Self { output: &session.output, clock: session.clock.clone(), stamp, told, failed: failed.transpose()?, mute: false })
+        Ok(Self { output: &session.output, clock: session.clock.clone(), stamp, told, failed: failed.transpose()?, mute: false, remembered })
     }
 
     /// Tells an event.
@@ -264,6 +270,14 @@ impl<'a> Reporter<'a> {
         for error in ends.into_iter().flatten() {
             self.output.note(&format!("dragon: {error}"));
         }
+        if report.interrupted || report.stopped.is_some() || report.limited.is_some() {
+            let how = if self.remembered {
+                "what is done stays done, and the same command goes on at the part where this one stopped"
+            } else {
+                "what is done stays done; the same command copies the rest"
+            };
+            self.output.note(&format!("dragon: {how}"));
+        }
         Ok(status)
     }
 
@@ -304,14 +318,25 @@ impl<'a> Reporter<'a> {
             Told::Done => {
                 let Report { skipped, deleted, failed, retries, verified, stored, .. } = report;
                 let retried = if *retries > 0 { format!(", {}", human::plural(*retries, "retry").replace("retrys", "retries")) } else { String::new() };
+                let resumed = match report.resumed_bytes {
+                    0 => String::new(),
+                    bytes => format!(", {} of it sent before", human::bytes(bytes)),
+                };
                 let stored = match stored.saturating_sub(*verified) {
                     0 => String::new(),
                     more => format!(", {more} proved as stored (the source states no checksum)"),
                 };
-                vec![format!(
-                    "copied {} ({bytes}), {verified} proved at both ends{stored}, {skipped} unchanged, {deleted} deleted, {failed} failed, in {seconds}{retried}",
+                let mut lines = vec![format!(
+                    "copied {} ({bytes}{resumed}), {verified} proved at both ends{stored}, {skipped} unchanged, {deleted} deleted, {failed} failed, in {seconds}{retried}",
                     human::plural(report.copied, "object")
-                )]
+                )];
+                let more = [
+                    (report.parked, "of the failed must be restored from an archive first, or are locked"),
+                    (report.vanished, "were deleted at the source meanwhile"),
+                    (report.waiting_deletes, "deletes wait (--delete-after)"),
+                ];
+                lines.extend(more.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+                lines
             }
         }
     }
@@ -384,6 +409,10 @@ fn summary<'a>(report: &Report, error: Option<&'a Error>, exit_status: u8) -> Su
         bytes: report.bytes,
         retries: report.retries,
         resumed_bytes: report.resumed_bytes,
+        reread_bytes: report.reread_bytes,
+        parked: report.parked,
+        vanished: report.vanished,
+        waiting_deletes: report.waiting_deletes,
         seconds: report.seconds,
         verified: report.verified,
         differences: report.differences,

@@ -31,6 +31,7 @@ impl Sync {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let mut options = self.flags.options(session)?;
         self.deleting.apply(&mut options);
+        self.flags.open_backup(session, &mut options).await?;
         let (source, destination) = self.flags.trees(session, &self.source, &self.destination, &options).await?;
         transfer::run(session, &self.flags.running, Run::Sync, (&self.source, source), (&self.destination, destination), options).await
     }

@@ -11,6 +11,7 @@ use crate::config::stores::Opening;
 use crate::config::transfer::{Copying, Resources, Selection};
 use crate::config::units;
 use crate::error::{Error, Result};
+use crate::journal::Pair;
 use crate::storage::location::{Address, Location};
 use crate::transfer::{Context, Job, Options, Progress, Report};
 
@@ -18,6 +19,7 @@ use super::exit::Outcome;
 use super::progress::Watch;
 use super::report::{Reporter, Told};
 use super::session::Session;
+use super::state::{Need, State};
 
 /// Flags of every transfer that have no key in dragon.toml.
 #[derive(Debug, Clone, Args)]
@@ -28,9 +30,8 @@ pub(super) struct Running {
     /// Where no terminal is, print a status line so often; 0 for none. SIGUSR1 prints one now
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration, default_value = "1m", help_heading = "Output")]
     pub(super) stats: Duration,
-    /// Keep temporary state here [default: [state] dir, or the system's temporary directory]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Resources")]
-    pub(super) state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) state: State,
 }
 
 /// The flags that say what is copied and how.
@@ -47,12 +48,15 @@ pub(super) struct Flags {
     pub(super) copying: Copying,
     #[command(flatten)]
     pub(super) resources: Resources,
+    /// Compare from the first key, also where an interrupted run got further
+    #[arg(long, help_heading = "State")]
+    pub(super) from_start: bool,
 }
 
 impl Flags {
     /// The engine's options.
     pub(super) fn options(&self, session: &Session) -> Result<Options> {
-        let mut options = Options { dry_run: self.dry_run, report_unchanged: session.output.verbose, ..Options::default() };
+        let mut options = Options { dry_run: self.dry_run, report_unchanged: session.output.verbose, from_start: self.from_start, ..Options::default() };
         self.selection.apply(&mut options, session.clock.now())?;
         self.copying.apply(&mut options);
         self.resources.apply(&mut options, &session.config.engine);
@@ -61,6 +65,15 @@ impl Flags {
 }
 
 impl Flags {
+    /// Opens the place where what is overwritten or deleted is kept.
+    pub(super) async fn open_backup(&self, session: &Session, options: &mut Options) -> Result<()> {
+        if let Some(address) = &self.copying.backup_dir {
+            refuse_file(address)?;
+            options.backup = Some(session.stores.tree(address, Opening { make: !self.dry_run, ..Opening::default() }).await?);
+        }
+        Ok(())
+    }
+
     /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
     pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address, options: &Options) -> Result<(Location, Location)> {
         let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
@@ -106,7 +119,15 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         _ if options.dry_run => Told::Planned { filter: options.filter.to_string(), deletes: options.delete },
         _ => Told::Done,
     };
-    let mut reporter = Reporter::new(session, from.0, to.0, told, running.failed_to.as_deref())?;
+    let (pair, need) = match run {
+        Run::Verify { .. } => (Pair::of(&from.1.tree(), &to.1.tree()), Need::View),
+        Run::Sync if options.dry_run => (Pair::of(&from.1.tree(), &to.1.tree()), Need::View),
+        Run::Sync => (Pair::of(&from.1.tree(), &to.1.tree()), Need::Write("sync")),
+        Run::One if options.dry_run => (Pair::of(&from.1, &to.1), Need::View),
+        Run::One => (Pair::of(&from.1, &to.1), Need::Once("cp")),
+    };
+    let opened = running.state.open(session, pair, need).await?;
+    let mut reporter = Reporter::new(session, from.0, to.0, told, running.failed_to.as_deref(), opened.outlives())?;
     let progress = Arc::new(Progress::default());
     let (sender, mut events) = mpsc::channel(1024);
     let context = Context {
@@ -114,7 +135,8 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         cancel: session.cancel.clone(),
         events: Some(sender),
         progress: progress.clone(),
-        spill_dir: running.state_dir.clone().or_else(|| session.config.state.dir.clone()),
+        spill_dir: running.state.spill_dir(session),
+        journal: opened.journal(),
         ..Context::default()
     };
     let job = Job { source: from.1, destination: to.1, options };
@@ -141,6 +163,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
     watch.stop().await;
     told?;
     let mut report = report?;
+    opened.tidy().await?;
     // The engine counts what it sends again itself; the rest is counted where it happens.
     report.retries += session.stores.metrics().retries.get();
     reporter.conclude(&report)

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secret::Environment;
 use super::section::Section;
 use super::transfer::Resources;
 
@@ -46,13 +47,38 @@ fn timeout(section: &mut Section<'_>, key: &'static str) -> Option<Duration> {
 /// `[state]`: where Dragon keeps what must outlive a run.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// The directory. `None` is the system's temporary directory.
+    /// The directory. `None` is the user's own.
     pub dir: Option<PathBuf>,
+    /// What journals keep. `None` is everything.
+    pub evidence: Option<Evidence>,
+}
+
+/// What a journal keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Evidence {
+    /// What is in flight, and what was proved of each key.
+    #[default]
+    Full,
+    /// What it takes to go on where a run stopped.
+    Resume,
+    /// Nothing: there is no journal.
+    None,
 }
 
 impl State {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { dir: section.path("dir") }
+        Self {
+            dir: section.path("dir"),
+            evidence: section.choice("evidence", &[("full", Evidence::Full), ("resume", Evidence::Resume), ("none", Evidence::None)]),
+        }
+    }
+
+    /// The directory that is named here, else the user's own: `$XDG_STATE_HOME/dragon`, or `~/.local/state/dragon`. `None` where there
+    /// is no home.
+    pub fn directory(&self, environment: &Environment) -> Option<PathBuf> {
+        let own = || environment.path("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("dragon"));
+        let home = || environment.path("HOME").map(|path| path.join(".local/state/dragon"));
+        self.dir.clone().or_else(own).or_else(home)
     }
 }
 

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
 use crate::transfer::{Filter, Options};
@@ -115,6 +117,9 @@ pub struct Copying {
     /// Do not compute MD5, even where it is the only proof of the source
     #[arg(long)]
     pub no_md5: bool,
+    /// Keep what is overwritten or deleted here first, in a folder named by the time of the run
+    #[arg(long, value_name = "URL", value_parser = OsStringValueParser::new().try_map(Address::parse), value_hint = ValueHint::AnyPath)]
+    pub backup_dir: Option<Address>,
     /// Stop starting copies after so many failed
     #[arg(long, value_name = "N")]
     pub max_errors: Option<u64>,
@@ -136,6 +141,7 @@ impl Copying {
             acl: section.text("acl"),
             no_stamp: section.flag("no_stamp"),
             no_md5: section.flag("no_md5"),
+            backup_dir: section.parsed("backup_dir", "an address such as \"s3://bucket/prefix\"", &[], |text| Address::parse(text).map_err(|e| e.to_string())),
             max_errors: section.number("max_errors"),
             max_duration: section.duration("max_duration"),
         };
@@ -177,6 +183,9 @@ pub struct Deleting {
     /// Refuse all deletes if they are more than N, or P% of the destination; 0 allows none [default: more than 100 that are also more than 25%]
     #[arg(long, value_name = "N|P%", value_parser = units::parse_delete_limit, requires = "delete")]
     pub max_delete: Option<DeleteLimit>,
+    /// Delete only what has been absent from the source for so long, such as 24h; what comes back is spared
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration, requires = "delete")]
+    pub delete_after: Option<Duration>,
     /// Also delete what the filter leaves out
     #[arg(long, requires = "delete")]
     pub delete_excluded: bool,
@@ -190,6 +199,7 @@ impl Deleting {
         let deleting = Self {
             delete: section.flag("delete"),
             max_delete: section.parsed("max_delete", "a number or a percentage", &["integer"], units::parse_delete_limit),
+            delete_after: section.duration("delete_after"),
             delete_excluded: section.flag("delete_excluded"),
             allow_empty_source: section.flag("allow_empty_source"),
         };
@@ -207,6 +217,7 @@ impl Deleting {
     pub fn apply(&self, options: &mut Options) {
         options.delete = self.delete;
         options.delete_limit = self.max_delete.unwrap_or_default();
+        options.delete_after = self.delete_after;
         options.delete_excluded = self.delete_excluded;
         options.allow_empty_source = self.allow_empty_source;
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::engine::Evidence;
 use crate::transfer::job::DeleteLimit;
 
 /// What was read, or why it cannot be, in words.
@@ -242,6 +243,16 @@ fn unknown_size_unit(text: &str, unit: &str) -> String {
             format!("'{text}': '{unit}' means 1000s to some tools and 1024s to others; write {letter}iB or {letter}B")
         }
         _ => format!("'{text}': '{unit}' is no unit of size; write B, KiB, MiB, GiB or TiB"),
+    }
+}
+
+/// Reads what a journal keeps: `full`, `resume` or `none`.
+pub fn parse_evidence(text: &str) -> Parsed<Evidence> {
+    match text {
+        "full" => Ok(Evidence::Full),
+        "resume" => Ok(Evidence::Resume),
+        "none" => Ok(Evidence::None),
+        _ => Err(format!("'{text}' is not one of full, resume and none")),
     }
 }
 

@@ -17,6 +17,16 @@ pub struct RunInfo {
     pub what: String,
 }
 
+impl RunInfo {
+    /// This process.
+    #[cfg(feature = "journal")]
+    pub fn of_process(what: &str) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let user = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+        Self { host, user, pid: std::process::id(), what: what.to_owned() }
+    }
+}
+
 /// How far an unfinished run's listing got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {

@@ -27,6 +27,7 @@ mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+pub mod viewer;
 
 use batch::{Op, Writer};
 use ledger::{Ledger, Place};

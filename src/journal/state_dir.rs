@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::disk::{self, blocking};
 use super::lock::Lock;
@@ -61,6 +62,22 @@ impl StateDir {
             let journal = SqliteJournal::open(&dir.join("journal.db"), lock, &pair, keep, &run, clock)?;
             disk::sync(&dir)?;
             Ok(journal)
+        })
+        .await
+    }
+
+    /// Whether there is a journal of a pair here.
+    pub fn holds(&self, pair: &Pair) -> bool {
+        self.pair_dir(&pair.name()).join("journal.db").exists()
+    }
+
+    /// Removes the journal of a pair, with all that it knows; the lock is held meanwhile.
+    pub async fn remove(&self, pair: &Pair, journal: Arc<SqliteJournal>) -> Result<()> {
+        let dir = self.pair_dir(&pair.name());
+        blocking(move || {
+            let removed = std::fs::remove_dir_all(&dir).map_err(|e| disk::failed(&dir, "a finished journal cannot be removed", &e));
+            drop(journal);
+            removed
         })
         .await
     }

@@ -89,6 +89,11 @@ impl FaultLayer {
         self.program().watcher = Some(Arc::new(watcher));
     }
 
+    /// Removes every fault from the program. Calls are counted on.
+    pub fn clear(&self) {
+        self.program().faults.clear();
+    }
+
     /// How often an operation was called so far.
     pub fn calls(&self, operation: Operation) -> u64 {
         self.program().calls[operation as usize]

@@ -1,7 +1,7 @@
 //! Keeps what a run deletes or overwrites at the destination: a copy goes to another place first.
 //!
-//! Each run has a folder of its own there, named by its start (`20261125T220904Z/`), so that nothing that an earlier run kept is
-//! overwritten, and `dragon cp -r BACKUP/20261125T220904Z/ DST` brings back what one run took. Where both places are one account's,
+//! Each run has a folder of its own there, named by its start and a random word (`20261125T220904Z-5f01/`), so that nothing that an
+//! earlier run kept is overwritten, and `dragon cp -r BACKUP/20261125T220904Z-5f01/ DST` brings back what one run took. Where both places are one account's,
 //! the service copies by itself.
 
 use std::sync::Arc;
@@ -29,7 +29,8 @@ impl Backup {
     /// The folder of a run under the place that the options name. `None` where they name none.
     pub(crate) fn open(destination: &Location, options: &Options, context: &Context, started: Timestamp) -> Option<Self> {
         let place = options.backup.as_ref()?.tree();
-        let folder = place.key(format!("{}/", started.strftime("%Y%m%dT%H%M%SZ")).as_bytes());
+        let word = context.clock.random_id();
+        let folder = place.key(format!("{}-{}/", started.strftime("%Y%m%dT%H%M%SZ"), &word[..4]).as_bytes());
         let folder = Location::new(place.storage, folder);
         let options = Options { concurrency: options.concurrency, memory_bytes: options.memory_bytes, no_md5: options.no_md5, ..Options::default() };
         // Bytes kept are no bytes of the transfer, and what is open here nobody goes on with.

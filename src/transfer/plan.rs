@@ -27,6 +27,8 @@
 //! | the journal: they are, but for the source's time or class; attributes equal or not | skip, copy: metadata |
 //! | local destination: its mtime is the source's (its listed time, or its metadata `mtime`) or not | skip, copy: newer |
 //! | equal ETags, both of them MD5 (or both MD5 of equally many parts) | skip |
+//! | destination's stamp states other checksums than the destination | copy: checksum |
+//! | both ETags are MD5s, and differ | copy: etag, whatever the stamp says |
 //! | destination's stamp means this source object | skip; attributes differ and the source was written again: copy: metadata |
 //! | source's stamp means this destination object (a copy that comes back) | skip |
 //! | stated checksums equal, different | skip, copy: etag or checksum |
@@ -215,9 +217,15 @@ impl Rules<'_> {
     /// The destination is in a cloud and has been looked at.
     fn by_evidence(&self, source: &Entry<'_>, destination: &Entry<'_>, there: &ObjectInfo, evidence: &Evidence<'_>) -> Decision {
         let stamp = Stamp::read(&there.attributes.user);
+        // A stamp is written with the first byte, and says what the bytes were to be.
+        if stamp.as_ref().is_some_and(|stamp| matches!(there.checksums.agreement(&stamp.checksums), Agreement::Different(_))) {
+            return Decision::Copy(Reason::Checksum);
+        }
         let stamped = stamp.as_ref().is_some_and(|stamp| stamp.means(source.size, source.etag));
-        if stamped && stamp.as_ref().is_some_and(|stamp| stamp.modified.is_none() || source.modified.is_none() || same_second(stamp.modified, source.modified))
-        {
+        let unmoved = stamp.as_ref().is_some_and(|stamp| stamp.modified.is_none() || source.modified.is_none() || same_second(stamp.modified, source.modified));
+        // Where both ETags look like MD5s and differ, the bytes may have come out wrong.
+        let at_odds = ETag::new(source.etag).md5().zip(ETag::new(destination.etag).md5()).is_some_and(|(here, there)| here != there);
+        if stamped && unmoved && !at_odds {
             return Decision::Skip;
         }
         if self.source_is_local {
@@ -228,8 +236,11 @@ impl Rules<'_> {
             }
         } else {
             let Some(here) = evidence.source else { return LOOK_SOURCE };
+            if let (true, Agreement::Different(algorithm)) = (at_odds, stamp::known_checksums(here).agreement(&stamp::known_checksums(there))) {
+                return Decision::Copy(if algorithm == Algorithm::Md5 { Reason::ETag } else { Reason::Checksum });
+            }
             if stamped {
-                return if same_attributes(&here.attributes, &there.attributes) { Decision::Skip } else { Decision::Copy(Reason::Metadata) };
+                return if unmoved || same_attributes(&here.attributes, &there.attributes) { Decision::Skip } else { Decision::Copy(Reason::Metadata) };
             }
             if Stamp::read(&here.attributes.user).is_some_and(|stamp| stamp.means(destination.size, destination.etag)) {
                 return Decision::Skip;
@@ -426,7 +437,21 @@ mod tests {
         assert_eq!(settle(&clouds(&options), &paired(source, destination), &kms, &info(destination)).0, Decision::Skip, "older, and nothing else is known");
         let mut stamped = info(destination);
         Stamp::of(&kms).write(&mut stamped.attributes.user);
-        assert_eq!(settle(&clouds(&options), &paired(source, destination), &kms, &stamped), (Decision::Skip, 1));
+        // Two ETags that look like MD5s and differ: the source is asked whether its is one.
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &kms, &stamped), (Decision::Skip, 2));
+    }
+
+    /// The stamp is written before the bytes: where the destination itself says that they are others, it is not believed.
+    #[test]
+    fn a_stamp_over_other_bytes_is_not_believed() {
+        let options = Options::default();
+        let (source, destination) = (entry("a-2", 1, 0), entry("b-2", 1, 9));
+        let mut there = info(destination);
+        Stamp { checksums: Crc64::of(b"x").checksums(), ..Stamp::of(&info(source)) }.write(&mut there.attributes.user);
+        there.checksums.crc64xz = Crc64::of(b"x").checksums().crc64xz;
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &info(source), &there), (Decision::Skip, 1));
+        there.checksums.crc64xz = Crc64::of(b"y").checksums().crc64xz;
+        assert_eq!(settle(&clouds(&options), &paired(source, destination), &info(source), &there), (Decision::Copy(Reason::Checksum), 1));
     }
 
     #[test]

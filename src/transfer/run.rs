@@ -213,6 +213,7 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
     let known = Known::open(context.journal.clone(), after.cloned(), !job.options.dry_run);
     let mut join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
     tokio::select! {
+        biased;
         () = join.arrive() => {}
         () = context.cancel.cancelled() => return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first answer")),
     }

@@ -179,6 +179,7 @@ impl Engine {
             }
         };
         let aborted = tokio::select! {
+            biased;
             aborted = abort => aborted,
             () = self.context.clock.sleep(PUT_AWAY_MAX) => Err(Error::new(ErrorKind::Unavailable, format!("no answer within {PUT_AWAY_MAX:?}"))),
         };

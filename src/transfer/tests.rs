@@ -20,6 +20,9 @@ use crate::storage::location::Location;
 use crate::storage::memory::{MemoryOptions, MemoryStore, Stated};
 use crate::storage::{Get, Key, List, ObjectRef, Put, Storage};
 
+#[cfg(feature = "journal")]
+mod remembering;
+
 /// Two stores, and a clock that a test can move.
 struct World {
     source: Arc<FaultLayer>,

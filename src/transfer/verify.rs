@@ -1,7 +1,8 @@
 //! Compares two places and says of each key what is proved. Writes nothing.
 //!
-//! Without `deep`, sizes and what the stores state decide: ETags that are MD5, stored checksums, and the stamp of the copy, which
-//! says from which source object the destination was made. A local file is read, since nothing states its checksum. With `deep`,
+//! Without `deep`, sizes and what the stores state decide: ETags that are MD5, stored checksums, what the journal has proved of both
+//! ends (an audit by HEAD alone, also where they state different checksums), and the stamp of the copy, which says from which source
+//! object the destination was made. A local file is read, since nothing states its checksum. With `deep`,
 //! the bytes of both ends are read and held against each other and against what their own store states.
 //!
 //! | source | destination | verdict |
@@ -29,6 +30,7 @@ use super::stamp::{self, Stamp};
 use super::subject::{self, Ends, Subject};
 use super::task::Proof;
 use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Proved;
 use crate::storage::checksum::Agreement;
 use crate::storage::location::Location;
 use crate::storage::{Checksums, ETag, Entry, Key, Kind, ObjectInfo};
@@ -74,7 +76,7 @@ fn judge(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> J
     }
     match (&pairing.source, &pairing.destination) {
         (Side::Present(entry), _) | (Side::Absent, Side::Present(entry)) if filter.hides_object(entry.size, entry.modified) => Judgement::Pass,
-        (Side::Present(source), Side::Present(destination)) => compare(rules, source, destination, evidence, marker(source)),
+        (Side::Present(source), Side::Present(destination)) => compare(rules, pairing, (source, destination), evidence, marker(source)),
         // Directories are not listed on a local end, so a marker's absence there says nothing.
         (Side::Present(entry), Side::Absent) | (Side::Absent, Side::Present(entry)) if rules.a_local_end && marker(entry) => Judgement::Pass,
         (Side::Present(_), Side::Absent) => Judgement::Verdict(Verdict::MissingDestination, Proof::None),
@@ -85,7 +87,7 @@ fn judge(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> J
     }
 }
 
-fn compare(rules: &Rules<'_>, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>, marker: bool) -> Judgement {
+fn compare(rules: &Rules<'_>, pairing: &Pairing<'_>, (source, destination): (&Entry<'_>, &Entry<'_>), evidence: &Evidence<'_>, marker: bool) -> Judgement {
     if source.size != destination.size {
         return Judgement::Verdict(Verdict::Differs, Proof::Size);
     }
@@ -105,7 +107,27 @@ fn compare(rules: &Rules<'_>, source: &Entry<'_>, destination: &Entry<'_>, evide
         Agreement::Equal(algorithm) => Judgement::Verdict(Verdict::Same, algorithm.into()),
         Agreement::Different(algorithm) => Judgement::Verdict(Verdict::Differs, algorithm.into()),
         Agreement::Unknown if rules.a_local_end && !evidence.read => Judgement::Look(Look { read: true, ..Look::default() }),
-        Agreement::Unknown => by_stamp(here, there),
+        Agreement::Unknown => pairing.proved.and_then(|proved| by_record(proved, here, there)).unwrap_or_else(|| by_stamp(here, there)),
+    }
+}
+
+/// The journal knows both checksums of the bytes, so that two stores that state different ones are held against each other all the same.
+/// An end that states none is the one that was proved as long as its ETag is. `None` where the record is of another source object.
+fn by_record(proved: &Proved, here: &ObjectInfo, there: &ObjectInfo) -> Option<Judgement> {
+    if proved.suspect || proved.size != here.size {
+        return None;
+    }
+    let stands = |info: &ObjectInfo, etag: &ETag, proof: Proof| match stamp::known_checksums(info).agreement(&proved.checksums()) {
+        Agreement::Equal(algorithm) => Ok(Proof::from(algorithm)),
+        Agreement::Different(algorithm) => Err(Some(algorithm)),
+        Agreement::Unknown if !etag.is_empty() && info.etag == *etag => Ok(proof),
+        Agreement::Unknown => Err(None),
+    };
+    let source = stands(here, &proved.source.etag, proved.source_proof).ok()?;
+    match stands(there, &proved.destination.etag, proved.destination_proof) {
+        Ok(destination) if source.min(destination) > Proof::Size => Some(Judgement::Verdict(Verdict::Same, source.min(destination))),
+        Ok(_) | Err(None) => None,
+        Err(Some(algorithm)) => Some(Judgement::Verdict(Verdict::Differs, algorithm.into())),
     }
 }
 
@@ -114,6 +136,10 @@ fn by_stamp(here: &ObjectInfo, there: &ObjectInfo) -> Judgement {
     for (copy, original) in [(there, here), (here, there)] {
         let stamp = Stamp::read(&copy.attributes.user);
         if let Some(stamp) = stamp.filter(|stamp| stamp.means(original.size, original.etag.as_str())) {
+            // It was written before the bytes.
+            if let Agreement::Different(algorithm) = stamp.checksums.agreement(&copy.checksums) {
+                return Judgement::Verdict(Verdict::Differs, algorithm.into());
+            }
             return match stamp.checksums.agreement(&original.checksums) {
                 Agreement::Equal(algorithm) => Judgement::Verdict(Verdict::Same, algorithm.into()),
                 Agreement::Different(algorithm) => Judgement::Verdict(Verdict::Differs, algorithm.into()),

@@ -48,6 +48,12 @@ impl History {
         self.reader.read(move |connection| read::proofs(connection, turned, after.as_ref(), limit)).await
     }
 
+    /// What was proved of one key, seen as in [`Self::proofs`].
+    pub async fn proof(&self, turned: bool, key: &Key) -> Result<Option<Proved>> {
+        let key = key.clone();
+        self.reader.read(move |connection| read::proof(connection, turned, &key)).await
+    }
+
     /// Deletes in the order they were made: at most `limit` after the one of number `after`.
     pub async fn deletions(&self, after: Option<i64>, limit: usize) -> Result<Vec<Deletion>> {
         self.reader.read(move |connection| read::deletions(connection, after, limit)).await

@@ -82,6 +82,13 @@ impl Fault {
         self
     }
 
+    /// Only such calls as come after the first `n`.
+    #[must_use]
+    pub fn after(mut self, n: u64) -> Self {
+        self.calls = n + 1..=u64::MAX;
+        self
+    }
+
     /// Only the first `n` such calls.
     #[must_use]
     pub fn first(mut self, n: u64) -> Self {

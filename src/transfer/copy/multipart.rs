@@ -102,23 +102,28 @@ impl Copier {
         let numbers = stream::iter(1..=parts.count()).take_until(self.context.cancel.cancelled());
         let begun = numbers.then(|number| async move {
             if filling.needs_nothing(number) {
-                return Ok((number, None));
+                return Ok(Some((number, None)));
             }
             let slot = self.part_slots.acquire().await.map_err(|e| Error::new(ErrorKind::Unexpected, "the copier was closed").caused_by(e))?;
             let range = parts.range(number);
-            let bytes = if parts.streamed { STREAM_WINDOW_BYTES } else { range.end - range.start };
-            Ok::<_, Error>((number, Some((slot, self.budget.reserve(bytes).await?))))
+            let reserved = self.budget.reserve(if parts.streamed { STREAM_WINDOW_BYTES } else { range.end - range.start }).await?;
+            // It may have waited long for its turn.
+            Ok::<_, Error>(Some((number, Some((slot, reserved)))).filter(|_| !self.context.cancel.is_cancelled()))
         });
         let mut sent: Vec<Option<Sent>> = (0..parts.count()).map(|_| None).collect();
         let mut moved = begun
             .map(|begun| async {
-                let (number, permits) = begun?;
-                Ok::<_, Error>((number, self.bring(filling, number).await.inspect(|_| drop(permits))?))
+                let Some((number, permits)) = begun? else { return Ok(None) };
+                let sent = self.bring(filling, number).await?;
+                drop(permits);
+                Ok::<_, Error>(Some((number, sent)))
             })
             .buffer_unordered(at_once)
             .boxed();
-        while let Some((number, part)) = moved.try_next().await? {
-            sent[number as usize - 1] = Some(part);
+        while let Some(brought) = moved.try_next().await? {
+            if let Some((number, part)) = brought {
+                sent[number as usize - 1] = Some(part);
+            }
         }
         drop(moved);
         let there = sent.iter().flatten().count();

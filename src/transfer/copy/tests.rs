@@ -18,6 +18,9 @@ use crate::storage::retry;
 use crate::storage::{Account, Attributes, Complete, Get, Key, Payload, Put, Upload};
 use crate::transfer::task::{Proof, Reason};
 
+#[cfg(feature = "journal")]
+mod resume;
+
 const KEY: &str = "a/b 中";
 
 /// Two stores, what goes wrong with them, and a copier between them.

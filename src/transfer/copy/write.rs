@@ -85,7 +85,7 @@ impl Writer {
                 },
                 Err(error) => (error, None),
             };
-            if let (ErrorKind::Integrity, Some(output)) = (error.kind(), &stored) {
+            if let Some(output) = &stored {
                 self.suspect(task, output, held.crc).await?;
             }
             if error.kind() == ErrorKind::Integrity && tried < TRIES_MAX {
