@@ -55,6 +55,10 @@ pub use object::{Attributes, ETag, Encryption, Kind, ObjectInfo, ObjectRef, Rest
 pub use page::{Entry, Page};
 pub use payload::{ByteStream, Payload};
 
+/// A local directory with a file of this name is Dragon's own: no listing shows what is in it, so that a run that copies or empties the
+/// tree around it leaves its own journal alone.
+pub(crate) const OWN_MARK: &str = ".dragon-state";
+
 /// A bucket, or a local root.
 #[async_trait]
 pub trait Storage: Debug + Display + Send + Sync + 'static {

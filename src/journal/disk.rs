@@ -6,6 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::OWN_MARK;
+
+/// What stands in the file that marks the directory.
+const MARK_TEXT: &str = "Dragon keeps its journals here; it never copies or deletes this directory.\n";
 
 /// What must be free before a run begins, in bytes: the write-ahead log at its largest (16 MiB, and as much again while it is folded
 /// in) with room for a few hundred thousand proofs. A run that begins with less would stop midway.
@@ -70,7 +74,10 @@ pub(super) fn probe(dir: &Path) -> Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     });
-    made.map_err(|e| failed(dir, "the state directory cannot be written", &e))
+    // A run that copies or empties the tree around it is not to find its own journal there.
+    let mark = dir.join(OWN_MARK);
+    let marked = made.and_then(|()| if mark.exists() { Ok(()) } else { std::fs::write(&mark, MARK_TEXT) });
+    marked.map_err(|e| failed(dir, "the state directory cannot be written", &e))
 }
 
 /// The name of a remote file system.

@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod corruption;
 mod devserver;
+mod disk;
 mod docs;
 mod doctor;
 mod features;

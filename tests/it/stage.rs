@@ -30,9 +30,14 @@ impl Stage {
         self
     }
 
-    /// Runs a command in the folder and in the stage's environment.
-    pub(crate) async fn output(&self, mut command: Command) -> Output {
+    /// Puts a command into the folder and the stage's environment.
+    pub(crate) fn prepare(&self, command: &mut Command) {
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).envs(self.variables.iter().cloned());
+    }
+
+    /// Runs a command there.
+    pub(crate) async fn output(&self, mut command: Command) -> Output {
+        self.prepare(&mut command);
         tokio::task::spawn_blocking(move || command.output()).await.expect("a task").expect("the command runs")
     }
 

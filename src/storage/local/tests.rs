@@ -167,6 +167,17 @@ async fn temporary_files_are_hidden_and_swept_when_stale() {
 }
 
 #[tokio::test]
+async fn dragons_own_state_is_not_part_of_a_tree() {
+    let (folder, store) = store();
+    std::fs::create_dir_all(folder.path().join("state/pairs/0")).expect("a folder");
+    std::fs::write(folder.path().join("state/pairs/0/journal.db"), "open").expect("written");
+    std::fs::write(folder.path().join("state/other"), "x").expect("written");
+    assert_eq!(keys(&store).await, ["state/other", "state/pairs/0/journal.db"]);
+    std::fs::write(folder.path().join("state/pairs").join(crate::storage::OWN_MARK), "").expect("written");
+    assert_eq!(keys(&store).await, ["state/other"]);
+}
+
+#[tokio::test]
 async fn a_dropped_write_leaves_nothing() {
     let (folder, store) = store();
     let endless = Payload::from_source(1 << 40, || {

@@ -16,7 +16,7 @@ use super::name::temporary_id;
 use super::read::{etag, modified, size};
 use super::root::{Root, step};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Entry, Key, Kind, List, Page};
+use crate::storage::{Entry, Key, Kind, List, OWN_MARK, Page};
 
 /// What a walk comes upon.
 #[derive(Debug)]
@@ -95,6 +95,11 @@ impl Frame {
         }
         names.sort_unstable_by(|a, b| slice(&arena, *a).cmp(slice(&arena, *b)));
         Ok(Self { fd, id: (stat.st_dev as u64, stat.st_ino as u64), key, arena, names, next: 0 })
+    }
+
+    /// Whether it is where Dragon keeps its state.
+    fn is_own(&self) -> bool {
+        self.names.binary_search_by(|name| slice(&self.arena, *name).cmp(OWN_MARK.as_bytes())).is_ok()
     }
 
     fn bare_name(&self, name: Name) -> &[u8] {
@@ -199,6 +204,9 @@ impl Walk {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return self.unreadable(key, &e),
         };
+        if below.is_own() {
+            return Ok(None);
+        }
         if self.stack.iter().any(|above| above.id == below.id) {
             let bare_key = key[..key.len() - 1].to_vec();
             return Ok(self.wanted(&bare_key).then_some(Found::Entry { key: bare_key, kind: Kind::Symlink, stat: None }));
