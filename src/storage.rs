@@ -49,6 +49,7 @@ pub mod retry;
 pub mod s3;
 #[cfg(feature = "transport")]
 pub mod transport;
+pub mod weather;
 
 pub use capabilities::{Capabilities, MetadataRule, MultipartLimits, Service};
 pub use checksum::Checksums;

@@ -18,8 +18,10 @@ mod memory;
 mod oss;
 mod s3;
 mod sdk;
+mod simulation;
 mod stage;
 mod transport;
+mod weather;
 
 /// The binary, told by its environment where both clouds are, and nothing else of this machine: no keys, no proxy.
 fn dragon(s3_endpoint: &str, oss_endpoint: &str) -> std::process::Command {
