@@ -98,6 +98,8 @@ impl Engine {
                 Decision::Skip => {
                     if looked {
                         self.learn(subject).await?;
+                        // A flight that died between its end and the record of it.
+                        self.copier.end_flight(&subject.key).await?;
                     }
                     return Ok(What::Skipped);
                 }
