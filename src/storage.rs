@@ -44,6 +44,8 @@ pub mod open;
 pub mod oss;
 pub mod page;
 pub mod payload;
+#[cfg(feature = "transport")]
+mod renewal;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;

@@ -9,6 +9,7 @@ mod devserver;
 mod disk;
 mod docs;
 mod doctor;
+mod faults;
 mod features;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream::StreamExt;
 use http::{HeaderMap, Method};
 use md5::{Digest, Md5};
 
@@ -91,7 +92,10 @@ pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result
             range
         }
     };
-    let body = payload::exactly(response.into_stream(), range.end - range.start);
+    let (key, store) = (object.key.clone(), bucket.to_string());
+    let body = payload::exactly(response.into_stream(), range.end - range.start)
+        .map(move |chunk| chunk.map_err(|e| e.during("get").on_key(&key).in_store(&store)))
+        .boxed();
     Ok(GetOutput { info, range, body })
 }
 
@@ -233,7 +237,7 @@ pub(super) async fn presign(bucket: &Bucket, method: PresignMethod, object: &Obj
         PresignMethod::Get => Method::GET,
         PresignMethod::Put => Method::PUT,
     };
-    let (_, site) = bucket.site().await?;
+    let site = bucket.site().await?;
     let call = Call::new(method, Some(&object.key)).with_some("versionId", object.version.as_ref());
     let mut target = call.target(&site);
     if let Some(held) = bucket.client.credentials.current().await? {
