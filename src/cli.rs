@@ -17,6 +17,7 @@ mod bucket;
 mod cat;
 mod completions;
 mod config;
+mod confirm;
 mod cp;
 mod demo;
 mod dev_server;
@@ -24,6 +25,7 @@ mod doctor;
 mod du;
 mod exit;
 mod flags;
+mod history;
 mod human;
 mod log;
 mod ls;
@@ -40,6 +42,7 @@ mod state;
 mod stdio;
 mod sync;
 mod transfer;
+mod uploads;
 mod verify;
 
 use exit::Outcome;
@@ -93,6 +96,8 @@ enum Command {
     Mb(bucket::Mb),
     Rb(bucket::Rb),
     Presign(presign::Presign),
+    Uploads(uploads::Uploads),
+    History(history::Told),
     Doctor(doctor::Doctor),
     Config(config::ConfigCommand),
     DevServer(dev_server::DevServerCommand),
@@ -184,6 +189,8 @@ impl Command {
             Self::Mb(c) => vec![&c.url],
             Self::Rb(c) => vec![&c.url],
             Self::Presign(c) => vec![&c.url],
+            Self::Uploads(c) => vec![c.url()],
+            Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
@@ -207,6 +214,8 @@ impl Command {
             Self::Mb(c) => c.run(session).await,
             Self::Rb(c) => c.run(session).await,
             Self::Presign(c) => c.run(session).await,
+            Self::Uploads(c) => Box::pin(c.run(session)).await,
+            Self::History(c) => Box::pin(c.run(session)).await,
             Self::Doctor(c) => Box::pin(c.run(session)).await,
             Self::DevServer(c) => c.run(session).await,
             Self::Demo(c) => Box::pin(c.run(session)).await,

@@ -53,6 +53,8 @@ pub mod config;
 #[cfg(feature = "dev-server")]
 pub mod devserver;
 pub mod error;
+#[cfg(all(test, feature = "cli"))]
+mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod storage;

@@ -24,6 +24,9 @@ pub mod capabilities;
 pub mod checksum;
 pub mod conformance;
 pub mod fault;
+#[cfg(all(any(test, fuzzing), feature = "oss"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key;
 pub mod layer;
 pub mod limit;

@@ -1,7 +1,5 @@
 //! `dragon rm`: delete one key, or what is under a prefix.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use clap::{Args, ValueHint};
 use futures::StreamExt;
 
@@ -10,6 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::storage::location::{Address, Location};
 use crate::storage::{Kind, List, ObjectRef};
 
+use super::confirm::confirm;
 use super::exit::{self, Failure, Outcome};
 use super::flags::address;
 use super::report::json_key;
@@ -53,7 +52,8 @@ impl Rm {
         let address = self.url.tree();
         let at = session.stores.tree(&address, Opening::default()).await?;
         if !self.dry_run && !self.force {
-            confirm(&address)?;
+            let nobody = format!("nobody is there to say whether everything under {address} may be deleted");
+            confirm(&format!("delete everything under {address}?"), &nobody, "--dry-run shows what would be deleted, --force deletes it")?;
         }
         self.all(session, &address, &at).await
     }
@@ -117,19 +117,6 @@ impl Rm {
         }
         Ok(if failed > 0 { exit::FAILED } else { exit::OK })
     }
-}
-
-/// Asks a person; without one, only --force will do.
-fn confirm(address: &Address) -> Result<(), Failure> {
-    let refused = |message: String| Err(Error::invalid(message).advise("--dry-run shows what would be deleted, --force deletes it").into());
-    if !std::io::stdin().is_terminal() {
-        return refused(format!("nobody is there to say whether everything under {address} may be deleted"));
-    }
-    let mut err = std::io::stderr();
-    write!(err, "delete everything under {address}? [y/N] ").and_then(|()| err.flush())?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { refused("not deleted".into()) }
 }
 
 fn tell(session: &Session, object: &ObjectRef, status: &'static str, error: Option<&Error>) -> Result<(), Failure> {

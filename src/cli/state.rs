@@ -1,6 +1,6 @@
 //! The state directory of a transfer, and the journal of its pair in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
@@ -57,9 +57,7 @@ impl State {
     pub(super) async fn open(&self, session: &Session, pair: Pair, need: Need) -> Result<Opened> {
         let evidence = self.evidence.or(session.config.state.evidence).unwrap_or_default();
         let named = self.state_dir.clone().or_else(|| session.config.state.dir.clone());
-        let found = named.clone().or_else(|| session.config.state.directory(&session.environment));
-        let (Some(path), true) = (found.filter(|path| !is_none(path)), evidence != Evidence::None) else { return Ok(Opened::Nothing) };
-        let dir = StateDir::new(path);
+        let (Some(dir), true) = (directory(session, self.state_dir.as_deref()), evidence != Evidence::None) else { return Ok(Opened::Nothing) };
         let (keep, once, what) = match need {
             Need::View => {
                 return match dir.history(&pair.name()).await {
@@ -107,6 +105,12 @@ impl Opened {
     }
 }
 
-fn is_none(path: &std::path::Path) -> bool {
+/// The state directory that a flag names, or the configuration, or the user's own; `None` where there is to be none.
+pub(super) fn directory(session: &Session, flag: Option<&Path>) -> Option<StateDir> {
+    let found = flag.map(Path::to_owned).or_else(|| session.config.state.directory(&session.environment));
+    found.filter(|path| !is_none(path)).map(StateDir::new)
+}
+
+fn is_none(path: &Path) -> bool {
     path.as_os_str() == "none"
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,14 +26,21 @@ impl Lock {
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let mut file = open.map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(held(file)),
+            // Its holder may have removed the whole journal meanwhile: a file that has no name any more keeps nobody out.
+            Ok(()) if is_at(&file, path) => {}
+            Ok(()) | Err(Errno::WOULDBLOCK) => return Err(held(file)),
             Err(e) => return Err(failed(e.into())),
         }
         let name = format!("process {} of {} on {}\n", run.pid, run.user, run.host);
         file.set_len(0).and_then(|()| file.write_all(name.as_bytes())).map_err(failed)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whether a file is the one of that name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    file.metadata().ok().map(identity) == path.metadata().ok().map(identity)
 }
 
 /// Names the holder. The holder may be just about to write its name.

@@ -25,6 +25,7 @@ pub mod history;
 mod ledger;
 mod read;
 mod schema;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod viewer;
@@ -51,26 +52,26 @@ pub enum Keep {
 #[derive(Debug)]
 pub struct SqliteJournal {
     ledger: Arc<Ledger>,
-    reader: Arc<Reader>,
+    reader: Arc<Connected>,
     flights: Mutex<Flights>,
     writer: Writer,
     keep: Keep,
     clock: Clock,
 }
 
-/// The connection that reads.
+/// A connection beside the one that a run writes with.
 #[derive(Debug)]
-struct Reader {
+struct Connected {
     connection: Mutex<Connection>,
     path: Box<Path>,
 }
 
-impl Reader {
-    async fn read<T: Send + 'static>(self: &Arc<Self>, read: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static) -> Result<T> {
-        let reader = self.clone();
+impl Connected {
+    async fn with<T: Send + 'static>(self: &Arc<Self>, act: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static) -> Result<T> {
+        let connected = self.clone();
         blocking(move || {
-            let mut connection = reader.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            read(&mut connection).map_err(|e| database::failed(&reader.path, e))
+            let mut connection = connected.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            act(&mut connection).map_err(|e| database::failed(&connected.path, e))
         })
         .await
     }
@@ -95,7 +96,8 @@ impl SqliteJournal {
     /// Opens a pair's file under a lock that was taken, and notes that a run begins. Blocks on the disk.
     pub(super) fn open(path: &Path, lock: Lock, pair: &Pair, keep: Keep, run: &RunInfo, clock: Clock) -> Result<Self> {
         let failed = |e| database::failed(path, e);
-        let connection = database::open(path, pair)?;
+        let mut connection = database::open(path)?;
+        database::own(&mut connection, path, pair)?;
         let turned = pair.is_turned();
         let begin = "INSERT INTO run (turned, host, user, pid, what, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING run";
         let began = params![turned, run.host, run.user, run.pid, run.what, clock.now().as_microsecond()];
@@ -104,7 +106,7 @@ impl SqliteJournal {
         for flight in read::flights(&connection, turned, None, usize::MAX).map_err(failed)? {
             flights.insert(flight.id, Open { key: flight.intent.key, state: flight.state, outbound: flight.outbound });
         }
-        let reader = Reader { connection: Mutex::new(database::open_to_read(path)?), path: path.into() };
+        let reader = Connected { connection: Mutex::new(database::open_to_read(path)?), path: path.into() };
         let writer = Writer { run, turned };
         Ok(Self {
             ledger: Arc::new(Ledger::new(connection, path.to_owned(), lock, writer, clock.clone())),
@@ -208,13 +210,13 @@ impl Journal for SqliteJournal {
         }
         self.ledger.flush().await?;
         let (turned, key) = (self.writer.turned, key.clone());
-        self.reader.read(move |connection| read::flight_of(connection, turned, &key)).await
+        self.reader.with(move |connection| read::flight_of(connection, turned, &key)).await
     }
 
     async fn flights(&self, after: Option<FlightId>, limit: usize) -> Result<Vec<Flight>> {
         self.ledger.flush().await?;
         let turned = self.writer.turned;
-        self.reader.read(move |connection| read::flights(connection, turned, after, limit)).await
+        self.reader.with(move |connection| read::flights(connection, turned, after, limit)).await
     }
 
     async fn prove(&self, key: &Key, mut proved: Proved) -> Result<()> {
@@ -242,7 +244,7 @@ impl Journal for SqliteJournal {
         loop {
             let after = proofs.last().map(|(key, _)| key).or(after).cloned();
             let asked = PROOFS_READ_MAX.min(limit - proofs.len());
-            let page = self.reader.read(move |connection| read::proofs(connection, turned, after.as_ref(), asked)).await?;
+            let page = self.reader.with(move |connection| read::proofs(connection, turned, after.as_ref(), asked)).await?;
             let is_last = page.len() < asked;
             proofs.extend(page);
             if is_last || proofs.len() == limit {
@@ -259,12 +261,12 @@ impl Journal for SqliteJournal {
             self.ledger.flush().await?;
         }
         let (turned, key) = (self.writer.turned, key.clone());
-        self.reader.read(move |connection| read::proof(connection, turned, &key)).await
+        self.reader.with(move |connection| read::proof(connection, turned, &key)).await
     }
 
     async fn interrupted(&self, fingerprint: u64) -> Result<Option<Checkpoint>> {
         let Writer { run, turned } = self.writer;
-        self.reader.read(move |connection| read::interrupted(connection, run, turned, fingerprint)).await
+        self.reader.with(move |connection| read::interrupted(connection, run, turned, fingerprint)).await
     }
 
     async fn checkpoint(&self, fingerprint: u64, after: &Key, keys: u64) -> Result<()> {
@@ -276,7 +278,7 @@ impl Journal for SqliteJournal {
         let (turned, asked) = (self.writer.turned, keys.to_vec());
         let known = self
             .reader
-            .read(move |connection| asked.iter().map(|(key, etag)| read::doomed(connection, turned, key, etag)).collect::<rusqlite::Result<Vec<_>>>());
+            .with(move |connection| asked.iter().map(|(key, etag)| read::doomed(connection, turned, key, etag)).collect::<rusqlite::Result<Vec<_>>>());
         let since: Vec<Timestamp> = known.await?.into_iter().map(|since| since.unwrap_or(now)).collect();
         for ((key, etag), since) in keys.iter().zip(&since) {
             self.queue(Op::Doom { key: key.clone(), etag: etag.clone(), since: *since }).await?;
@@ -287,7 +289,7 @@ impl Journal for SqliteJournal {
     async fn spare(&self) -> Result<u64> {
         self.ledger.flush().await?;
         let Writer { run, turned } = self.writer;
-        let spared = self.reader.read(move |connection| read::spared(connection, run, turned)).await?;
+        let spared = self.reader.with(move |connection| read::spared(connection, run, turned)).await?;
         self.queue(Op::Spare).await?;
         Ok(spared)
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::disk::{self, blocking};
 use super::lock::Lock;
 use super::sqlite::history::History;
+use super::sqlite::sweep::Sweep;
 use super::{Keep, Pair, RunInfo, SqliteJournal};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,6 +111,14 @@ impl StateDir {
             return Err(Error::new(ErrorKind::NotFound, format!("{} has no journal of that pair", self.0.display())));
         }
         blocking(move || History::open(&path)).await
+    }
+
+    /// Takes the lock of the pair of that name, to end flights between its runs.
+    ///
+    /// Fails with [`ErrorKind::Local`] where a run is at work on the pair.
+    pub async fn sweep(&self, name: &str, run: RunInfo) -> Result<Sweep> {
+        let dir = self.pair_dir(name);
+        blocking(move || Sweep::open(&dir.join("journal.db"), Lock::take(&dir.join("lock"), &run)?)).await
     }
 }
 

@@ -4,6 +4,7 @@ mod adapters;
 mod bad_input;
 mod cli;
 mod corruption;
+mod crash;
 mod devserver;
 mod disk;
 mod docs;
@@ -11,6 +12,7 @@ mod doctor;
 mod features;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
+mod journal;
 mod layering;
 mod memory;
 mod oss;

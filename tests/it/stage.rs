@@ -14,7 +14,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Both clouds without a bucket.
     pub(crate) async fn empty() -> Self {
-        let server = DevServer::start(Options::default()).await.expect("two clouds");
+        Self::of(DevServer::start(Options::default()).await.expect("two clouds"))
+    }
+
+    /// These clouds.
+    pub(crate) fn of(server: DevServer) -> Self {
         let texts =
             [("AWS_ACCESS_KEY_ID", "dragon"), ("AWS_SECRET_ACCESS_KEY", "dragon-secret"), ("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_DISABLED", "true")];
         let more = [("OSS_ACCESS_KEY_ID", "dragon"), ("OSS_ACCESS_KEY_SECRET", "dragon-secret"), ("OSS_REGION", "cn-hangzhou")];

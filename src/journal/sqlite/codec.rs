@@ -402,7 +402,7 @@ pub(super) mod tests {
     }
 
     /// As a run the other way sees it.
-    fn turned(proved: Proved) -> Proved {
+    pub(in crate::journal) fn turned(proved: Proved) -> Proved {
         Proved { source: proved.destination, destination: proved.source, reversed: !proved.reversed, ..proved }
     }
 

@@ -21,7 +21,7 @@ const WAL_PAGES: u32 = 4096;
 const WRITER_CACHE_KIB: i32 = 8 << 10;
 
 /// Opens a file to write, makes it where there is none, and brings it up to date.
-pub(super) fn open(path: &Path, pair: &Pair) -> Result<Connection> {
+pub(super) fn open(path: &Path) -> Result<Connection> {
     // An empty file is what a crash leaves in the very first moment.
     if path.metadata().is_ok_and(|file| file.len() > 0) {
         // The version is looked at by a connection that cannot write: a file that is not ours stays as it is.
@@ -44,7 +44,6 @@ pub(super) fn open(path: &Path, pair: &Pair) -> Result<Connection> {
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
     let version = version(&connection).map_err(failed)?;
     schema::migrate(&mut connection, version).map_err(failed)?;
-    own(&mut connection, path, pair)?;
     Ok(connection)
 }
 
@@ -83,7 +82,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Writes the pair's ends, or refuses a file that was put in another pair's place: its proofs are about other objects.
-fn own(connection: &mut Connection, path: &Path, pair: &Pair) -> Result<()> {
+pub(super) fn own(connection: &mut Connection, path: &Path, pair: &Pair) -> Result<()> {
     let failed = |e| failed(path, e);
     let transaction = connection.transaction().map_err(failed)?;
     for (place, address) in pair.ends().iter().enumerate() {

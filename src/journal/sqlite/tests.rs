@@ -14,6 +14,7 @@ use crate::storage::checksum::{Crc64, Proof};
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 
+mod model;
 mod trouble;
 
 pub(super) fn start() -> Timestamp {
@@ -383,4 +384,27 @@ async fn a_history_tells_what_was_done_while_the_next_run_is_at_it() {
     assert_eq!(history.deletions(Some(deletions[0].number), 10).await.expect("read"), []);
     let flights = history.flights(None, 10).await.expect("read");
     assert!(flights.len() == 1 && !flights[0].outbound && flights[0].intent == intent("m"), "{flights:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_ends_flights_only_between_runs() {
+    let desk = Desk::new();
+    let state = StateDir::new(desk.dir.path());
+    let name = pair("a", "b").name();
+    let journal = desk.open().await;
+    let flight = journal.intend(intent("k")).await.expect("noted");
+    let upload = UploadId("u".into());
+    journal.advance(flight, Event::Created(upload.clone())).await.expect("noted");
+    journal.advance(flight, Event::Part(part(1))).await.expect("noted");
+    journal.flush().await.expect("written");
+    assert_eq!(state.sweep(&name, run()).await.expect_err("a run is at work").kind(), ErrorKind::Local);
+    drop(journal);
+    let sweep = state.sweep(&name, run()).await.expect("free");
+    assert!(sweep.holds(flight, &upload).await.expect("read"));
+    assert!(!sweep.holds(flight, &UploadId("another".into())).await.expect("read"));
+    assert_eq!(desk.try_open(&pair("a", "b")).await.expect_err("swept").kind(), ErrorKind::Local);
+    sweep.aborted(flight).await.expect("written");
+    assert!(!sweep.holds(flight, &upload).await.expect("read"));
+    drop(sweep);
+    assert_eq!(desk.open().await.flights(None, 10).await.expect("read"), []);
 }
