@@ -23,6 +23,7 @@ use crate::storage::payload::{ByteStream, Payload};
 pub(in crate::storage) mod canned;
 mod connect;
 mod proxy;
+pub(in crate::storage) mod refusal;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod target;
