@@ -37,6 +37,16 @@ impl Clock {
         Self(Arc::new(State { wall: Wall::System { offset }, random: Mutex::new(system_random()) }))
     }
 
+    /// This clock moved by `offset`, with randomness of its own that is drawn from this one's.
+    #[must_use]
+    pub fn moved(&self, offset: SignedDuration) -> Self {
+        let wall = match &self.0.wall {
+            Wall::System { offset: before } => Wall::System { offset: before.saturating_add(offset) },
+            Wall::Simulated { start, base } => Wall::Simulated { start: start.saturating_add(offset).unwrap_or(*start), base: *base },
+        };
+        Self(Arc::new(State { wall, random: Mutex::new(self.random().fork()) }))
+    }
+
     /// A clock that starts at `start`, moves with tokio's (perhaps paused) time, and draws from `seed`.
     /// Must be called within a tokio runtime.
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
@@ -108,7 +118,8 @@ mod tests {
         let clock = Clock::simulated(start, 7);
         clock.sleep(Duration::from_secs(3600)).await;
         assert_eq!(clock.now().to_string(), "2026-01-01T01:00:00Z");
-        let again = Clock::simulated(start, 7);
+        assert_eq!(clock.moved(SignedDuration::from_mins(-30)).now().to_string(), "2026-01-01T00:30:00Z");
+        let (clock, again) = (Clock::simulated(start, 7), Clock::simulated(start, 7));
         assert_eq!(clock.random_id(), again.random_id());
     }
 }

@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::location::{Address, is_store_name};
 
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 pub mod rules;
 pub mod secret;
@@ -101,7 +104,10 @@ impl Config {
         let document = Document { name, text, base, environment, problems: RefCell::default() };
         let parsed = match DeTable::parse(text) {
             Ok(table) => table,
-            Err(e) => return Err(vec![document.error(&Origin::Span(e.span().unwrap_or(0..0)), "", format!("this is not TOML: {}", e.message()), "")]),
+            Err(e) => {
+                let message = format!("this is not TOML: {}", e.message().replace('\n', ", "));
+                return Err(vec![document.error(&Origin::Span(e.span().unwrap_or(0..0)), "", message, "")]);
+            }
         };
         let mut root = Section::new(&document, "", parsed.get_ref(), Origin::Span(0..0));
         let engine = read_table(&mut root, "engine", Engine::read);

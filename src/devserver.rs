@@ -23,6 +23,7 @@ mod listener;
 mod oss;
 mod s3;
 pub mod store;
+mod token;
 mod traffic;
 pub mod weather;
 mod wire;
@@ -31,7 +32,7 @@ use listener::Listener;
 pub use oss::{AccessKey, OssOptions, Token};
 use store::Store;
 pub use traffic::Traffic;
-use weather::Fault;
+use weather::{Fault, Forecast};
 
 /// A failure of a body.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,8 +65,8 @@ pub struct Options {
     pub oss_region: String,
     /// What else the OSS side is told.
     pub oss: OssOptions,
-    /// The seed of faults that strike by chance.
-    pub weather_seed: u64,
+    /// The weather from the start; [`DevServer::inject`] adds to it.
+    pub weather: Forecast,
     /// Time and ids.
     pub clock: Clock,
 }
@@ -81,7 +82,7 @@ impl Default for Options {
             s3_region: "us-east-1".into(),
             oss_region: "cn-hangzhou".into(),
             oss: OssOptions::default(),
-            weather_seed: 0,
+            weather: Forecast::default(),
             clock: Clock::system(),
         }
     }
@@ -128,16 +129,18 @@ impl DevServer {
     /// # Errors
     /// [`ErrorKind::Local`] where an address is taken or the data directory cannot be used.
     pub async fn start(options: Options) -> Result<Self> {
-        let weather = Arc::new(weather::Weather::new(options.weather_seed));
+        let weather = Arc::new(weather::Weather::new(&options.weather, options.clock.clone()));
+        let Forecast { skew, token_lifetime, .. } = options.weather;
+        let clock = if skew.is_zero() { options.clock.clone() } else { options.clock.moved(skew) };
         let s3_store = open_store(&options, "s3").await?;
         let oss_store = open_store(&options, "oss").await?;
-        let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), options.credentials.clone(), &options.s3_region, options.clock.clone()));
+        let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), options.credentials.clone(), &options.s3_region, clock.clone(), token_lifetime));
         let oss = Arc::new(oss::OssDialect::new(
             Arc::clone(&oss_store),
             &options.credentials,
             options.oss_region.clone(),
-            options.clock.clone(),
-            options.oss.clone(),
+            clock,
+            OssOptions { token_lifetime, ..options.oss.clone() },
         ));
         let listen = |cloud, address, dialect| Listener::start(cloud, address, dialect, Arc::clone(&weather), options.clock.clone());
         Ok(Self {

@@ -246,6 +246,16 @@ impl Error {
         }
     }
 
+    /// Whether this may mean that the service, or the road to it, is down. Throttling does not; but a 503 that names no reason to slow
+    /// down, as every refused HEAD is, does not say that it throttles.
+    pub fn is_outage(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Unavailable => true,
+            ErrorKind::Throttled => self.0.answer.as_ref().is_some_and(|a| a.http_status == 503 && matches!(a.code.as_str(), "" | "ServiceUnavailable")),
+            _ => false,
+        }
+    }
+
     /// Whether everything that follows would fail the same way, in this store or on this machine.
     pub fn stops_store(&self) -> bool {
         matches!(
@@ -360,5 +370,16 @@ mod tests {
         assert_eq!(Error::new(ErrorKind::Throttled, "x").retry_after(wait).retry(), Retry::Slow { after: Some(wait) });
         assert_eq!(Error::new(ErrorKind::Unavailable, "x").retry(), Retry::Soon);
         assert_eq!(Error::integrity("x").retry(), Retry::Never);
+    }
+
+    #[test]
+    fn throttling_is_no_outage() {
+        let throttled =
+            |http_status, code: &str| Error::new(ErrorKind::Throttled, "x").answered(CloudAnswer { http_status, code: code.into(), ..CloudAnswer::default() });
+        assert!(!throttled(503, "SlowDown").is_outage());
+        assert!(!throttled(429, "").is_outage());
+        assert!(throttled(503, "").is_outage(), "a HEAD cannot say why");
+        assert!(Error::new(ErrorKind::Unavailable, "reset").is_outage());
+        assert!(!Error::new(ErrorKind::Denied, "no").is_outage());
     }
 }

@@ -31,7 +31,7 @@
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
 //! | 3 | [`transfer`] | the engine: list, join, plan, schedule, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
-//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store) and layers (retry, limit, observe, fault) |
+//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store) and layers (retry, limit, observe, fault: with weather) |
 //! | 0 | [`error`], [`clock`], [`metrics`] | what everything leans on |
 //!
 //! # Invariants
@@ -53,6 +53,8 @@ pub mod config;
 #[cfg(feature = "dev-server")]
 pub mod devserver;
 pub mod error;
+#[cfg(all(test, feature = "cli"))]
+mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod storage;

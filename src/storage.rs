@@ -24,6 +24,9 @@ pub mod capabilities;
 pub mod checksum;
 pub mod conformance;
 pub mod fault;
+#[cfg(all(any(test, fuzzing), feature = "oss"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key;
 pub mod layer;
 pub mod limit;
@@ -41,11 +44,14 @@ pub mod open;
 pub mod oss;
 pub mod page;
 pub mod payload;
+#[cfg(feature = "transport")]
+mod renewal;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "transport")]
 pub mod transport;
+pub mod weather;
 
 pub use capabilities::{Capabilities, MetadataRule, MultipartLimits, Service};
 pub use checksum::Checksums;

@@ -18,6 +18,9 @@ mod delete;
 pub mod event;
 mod feed;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod job;
 pub mod join;
 mod known;

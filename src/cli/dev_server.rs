@@ -1,11 +1,13 @@
 //! `dragon dev-server`: S3 and OSS on loopback.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
+use crate::devserver::weather::Forecast;
 use crate::devserver::{Credentials, DevServer, Options};
+use crate::error::{Error, Result};
 
 use super::exit::{self, Outcome};
 use super::session::Session;
@@ -14,7 +16,24 @@ use super::session::Session;
 ///
 /// Prints one line once it listens: ready s3=http://HOST:PORT oss=http://HOST:PORT access_key_id=... access_key_secret=...
 /// The keys are dragon and dragon-secret; DRAGON_DEV_ACCESS_KEY_ID and DRAGON_DEV_ACCESS_KEY_SECRET change them.
+///
+/// --weather makes bad weather, which its seed repeats: words such as those below, or a file of them (# begins a comment). A word may
+/// be meant for one cloud: s3.503=1%.
+///
+///   seed=7              what happens by chance repeats with its seed
+///   latency=20ms        each request waits so long
+///   503=1%              refused: 429, 500, 502, 503 or 504; 503=1%/2s names a wait
+///   refuse=0.5%         the connection is reset before anything is done
+///   reset=0.5%          it is reset midway
+///   lost=0.1%           what was asked for is done, and its answer lost
+///   truncate=0.01%      a body that is read ends early
+///   stall=0.2%/60s      a body that is read pauses midway, any other request first
+///   corrupt=0.01%       a bit of an object's bytes flips, in either direction
+///   outage=s3@30s+60s   from second 30 on S3 does not answer for 60 s
+///   skew=20m            both clocks are ahead; -20m: behind
+///   token=10s           only temporary keys are taken, with a session token until-SECONDS: a Unix time at most so far ahead
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct DevServerCommand {
     /// Where the S3 side listens; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
@@ -25,6 +44,9 @@ pub(super) struct DevServerCommand {
     /// Keep both clouds in this directory instead of memory
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
+    /// Make bad weather: a file of words, or the words themselves, such as 'seed=7 503=1% reset=0.5%'
+    #[arg(long, value_name = "FILE|SPEC", value_hint = ValueHint::FilePath)]
+    weather: Option<String>,
 }
 
 impl DevServerCommand {
@@ -36,6 +58,9 @@ impl DevServerCommand {
             access_key_id: variable("DRAGON_DEV_ACCESS_KEY_ID", options.credentials.access_key_id),
             access_key_secret: variable("DRAGON_DEV_ACCESS_KEY_SECRET", options.credentials.access_key_secret),
         };
+        if let Some(weather) = &self.weather {
+            options.weather = forecast(weather)?;
+        }
         let server = DevServer::start(options).await?;
         session.output.line(&server.ready_line())?;
         session.output.flush()?;
@@ -44,4 +69,18 @@ impl DevServerCommand {
         // It was asked to end, and did: a service that stops when told has not failed.
         Ok(exit::OK)
     }
+}
+
+/// A file's words, or the words themselves.
+fn forecast(weather: &str) -> Result<Forecast> {
+    let path = Path::new(weather);
+    if weather.contains('=') && !path.exists() {
+        return weather.parse();
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::invalid(format!("the weather file {} cannot be read", path.display()))
+            .caused_by(error)
+            .advise("name a file, or give the weather itself, such as --weather '503=1% reset=0.5%'")
+    })?;
+    text.parse::<Forecast>().map_err(|error| Error::invalid(format!("in {}: {}", path.display(), error.message())))
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::Error;
+use crate::storage::key::escape;
 
 use super::secret::{Environment, Reference, Secret};
 use super::setting::Setting;
@@ -47,7 +48,7 @@ impl Document<'_> {
         self.problems.borrow_mut().push((place, self.error(origin, key, message, advice)));
     }
 
-    /// Words a mistake: `dragon.toml:12:5: stores.aws.regoin: ...`.
+    /// Words a mistake: `dragon.toml:12:5: stores.aws.regoin: ...`. What it quotes of the file is escaped: it may hold anything.
     pub(super) fn error(&self, origin: &Origin, key: &str, message: impl fmt::Display, advice: impl Into<String>) -> Error {
         let place = match origin {
             Origin::Span(span) => {
@@ -56,7 +57,8 @@ impl Document<'_> {
             }
             Origin::Flag(flag) => flag.clone(),
         };
-        Error::invalid(if key.is_empty() { format!("{place}: {message}") } else { format!("{place}: {key}: {message}") }).advise(advice)
+        let words = if key.is_empty() { format!("{place}: {message}") } else { format!("{place}: {key}: {message}") };
+        Error::invalid(escape(words.as_bytes())).advise(escape(advice.into().as_bytes()))
     }
 }
 

@@ -47,6 +47,13 @@ fn mistakes_are_told_all_at_once_with_their_place() {
 }
 
 #[test]
+fn what_a_mistake_quotes_cannot_steer_a_terminal() {
+    let told = problem("\"\\u001b[2J\" = 1\n[engine]\nmemory = \"\\u202e1\\n\"\n");
+    assert!(told.contains("\\u{1b}[2J") && told.contains("\\u{202e}1"), "{told}");
+    assert!(!told.contains(['\u{1b}', '\u{202e}']), "{told:?}");
+}
+
+#[test]
 fn a_missing_secret_matters_once_its_store_is_used() {
     let config = parse("[stores.a]\ntype = \"s3\"\naccess_key_id = \"id\"\nsecret_access_key = \"env:NOT_SET\"\n").expect("valid");
     let missing: Vec<_> = config.missing().map(ToString::to_string).collect();

@@ -5,12 +5,14 @@
 //! signature), in the order in which the service reports.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, DATE};
 use jiff::{SignedDuration, Timestamp};
 
 use super::oss::error::{OssError, OssResult};
 use super::oss::request::Head;
+use super::token;
 
 mod v1;
 mod v4;
@@ -23,6 +25,8 @@ const SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
 pub(crate) struct Accounts {
     /// Access key id to its secret and, for temporary keys, its token.
     pub(crate) keys: BTreeMap<String, AccessKey>,
+    /// Where it is set, keys without a token of their own need a temporary one.
+    pub(crate) token_lifetime: Option<Duration>,
 }
 
 /// What an access key id stands for.
@@ -88,16 +92,27 @@ impl Accounts {
             let message = "The OSS Access Key Id you provided does not exist in our records.";
             return Err(OssError::new(403, "InvalidAccessKeyId", message).ec("0002-00000902").detail("OSSAccessKeyId", &claim.access_key_id));
         };
+        if let (None, Some(lifetime)) = (&key.token, self.token_lifetime) {
+            return token::judge(claim.token.as_deref(), lifetime, now).map(|()| key).map_err(token_refusal);
+        }
         match (&key.token, &claim.token) {
             (None, None) => Ok(key),
             (Some(token), Some(given)) if token.value == *given => match token.expires {
-                Some(expires) if now >= expires => Err(OssError::new(403, "SecurityTokenExpired", "The security token you provided has expired.")),
+                Some(expires) if now >= expires => Err(token_refusal(token::Fault::Expired)),
                 _ => Ok(key),
             },
             // A temporary key without its token is unknown to the service.
-            (Some(_), None) => Err(OssError::new(403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records.")),
-            _ => Err(OssError::new(403, "InvalidSecurityToken", "The security token you provided is invalid.")),
+            (Some(_), None) => Err(token_refusal(token::Fault::Missing)),
+            _ => Err(token_refusal(token::Fault::Invalid)),
         }
+    }
+}
+
+fn token_refusal(fault: token::Fault) -> OssError {
+    match fault {
+        token::Fault::Missing => OssError::new(403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records."),
+        token::Fault::Invalid => OssError::new(403, "InvalidSecurityToken", "The security token you provided is invalid."),
+        token::Fault::Expired => OssError::new(403, "SecurityTokenExpired", "The security token you provided has expired."),
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -85,6 +86,7 @@ async fn accept(listener: TcpListener, door: Arc<Door>, stop: CancellationToken)
                 }
             }
             accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if door.weather.is_out(door.cloud) => refuse(&stream),
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream, Arc::clone(&door), stop.clone()));
                 }
@@ -104,11 +106,19 @@ async fn accept(listener: TcpListener, door: Arc<Door>, stop: CancellationToken)
     }
 }
 
+/// Lets the connection go with a reset, as a host does on which nothing listens.
+fn refuse(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "the connection is closed rather than reset");
+    }
+}
+
 async fn serve(stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let (wire, reset) = Wire::new(stream);
+    let reset_by_outage = Arc::clone(&reset);
     let service = service_fn(|request| {
         let (door, reset) = (Arc::clone(&door), Arc::clone(&reset));
         async move { door.handle(request, &reset).await }
@@ -121,6 +131,10 @@ async fn serve(stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = door.weather.outage(door.cloud) => {
+            reset_by_outage.store(true, Ordering::Release);
+            return;
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
@@ -131,6 +145,7 @@ impl Door {
     async fn handle(&self, request: Request<Incoming>, reset: &Arc<AtomicBool>) -> std::result::Result<Response<Body>, Cut> {
         let (mut parts, body) = request.into_parts();
         let operation = self.dialect.operation(&parts);
+        let is_head = parts.method == Method::HEAD;
         self.meter.count(operation, &parts.method);
         let effects = self.weather.effects(self.cloud, operation, &parts);
         let mut flips = Vec::new();
@@ -159,8 +174,10 @@ impl Door {
             // The rest of a body that was refused may still be on its way: what follows on this connection could not be told from it.
             answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
+        // A HEAD's length is not that of a body.
+        let length = if is_head { 0 } else { answer.body().size_hint().exact().unwrap_or(0) };
         let mut damage = Damage::default();
-        for effect in effects {
+        for effect in self.weather.place(effects, length) {
             match effect {
                 Effect::LoseAnswer => return Err(cut(reset)),
                 Effect::ResetAnswerAt(at) => damage.stop = Some((at, Stop::Reset(Arc::clone(reset)))),
@@ -173,7 +190,12 @@ impl Door {
                 Effect::RemoveHeader(name) => {
                     answer.headers_mut().remove(name);
                 }
-                Effect::Delay(_) | Effect::ResetBeforeAnswer | Effect::FlipRequestByte(_) | Effect::IgnoreRange | Effect::Answer { .. } => {}
+                Effect::Delay(_)
+                | Effect::ResetBeforeAnswer
+                | Effect::FlipRequestByte(_)
+                | Effect::IgnoreRange
+                | Effect::Somewhere(_)
+                | Effect::Answer { .. } => {}
             }
         }
         Ok(self.shape(answer, damage))

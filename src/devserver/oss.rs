@@ -75,11 +75,20 @@ pub struct OssOptions {
     pub restore_delay: Duration,
     /// Whether copies carry a CRC-64: on the real service they may not (protocol.md 3).
     pub crc_after_copy: bool,
+    /// Where it is set, the server's own keys are taken only with a temporary token, none of which lasts longer.
+    pub token_lifetime: Option<Duration>,
 }
 
 impl Default for OssOptions {
     fn default() -> Self {
-        Self { keys: BTreeMap::new(), endpoints: Vec::new(), cnames: BTreeMap::new(), restore_delay: Duration::from_secs(1), crc_after_copy: true }
+        Self {
+            keys: BTreeMap::new(),
+            endpoints: Vec::new(),
+            cnames: BTreeMap::new(),
+            restore_delay: Duration::from_secs(1),
+            crc_after_copy: true,
+            token_lifetime: None,
+        }
     }
 }
 
@@ -121,9 +130,9 @@ impl Dialect for OssDialect {
 impl OssDialect {
     /// The dialect over a store, for the server's own keys and those of `options`, in one region (without `oss-`).
     pub(super) fn new(store: Arc<Store>, credentials: &Credentials, region: String, clock: Clock, options: OssOptions) -> Self {
-        let OssOptions { mut keys, endpoints, cnames, restore_delay, crc_after_copy } = options;
+        let OssOptions { mut keys, endpoints, cnames, restore_delay, crc_after_copy, token_lifetime } = options;
         keys.insert(credentials.access_key_id.clone(), AccessKey { secret: credentials.access_key_secret.clone(), token: None });
-        Self { store, clock, accounts: Accounts { keys }, addressing: Addressing { endpoints, cnames }, region, restore_delay, crc_after_copy }
+        Self { store, clock, accounts: Accounts { keys, token_lifetime }, addressing: Addressing { endpoints, cnames }, region, restore_delay, crc_after_copy }
     }
 
     /// Answers a request. Never fails: what goes wrong is the answer.

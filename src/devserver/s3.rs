@@ -1,9 +1,11 @@
 //! The S3 dialect, on the s3s crate: it parses, checks SigV4 and writes XML; what the requests mean is here.
 //!
-//! Three things are done before s3s sees a request, because it does not do them: the region of the signature's scope is checked, the body of
-//! DeleteObjects is held against its MD5 or checksum, and a request without any signature is told so in S3's words.
+//! Some things are done before s3s sees a request, because it does not do them: the region of the signature's scope and a temporary token
+//! are checked, the time of signing is held against this server's clock (s3s would take the machine's), the body of DeleteObjects is held
+//! against its MD5 or checksum, and a request without any signature is told so in S3's words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -11,6 +13,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use s3s::auth::{S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::dto::{self, Timestamp as S3Timestamp};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -31,6 +34,7 @@ mod list;
 mod multipart;
 mod operations;
 mod read;
+mod signing;
 mod write;
 
 /// Hosts under which a bucket may stand as a label: `BUCKET.localhost`. Names under `localhost` resolve to loopback everywhere.
@@ -44,21 +48,30 @@ pub(super) struct S3Dialect {
     service: S3Service,
     region: String,
     clock: Clock,
+    /// Where it is set, the keys are taken only with a temporary token, none of which lasts longer.
+    token_lifetime: Option<Duration>,
 }
 
 impl S3Dialect {
     /// The dialect over a store, for one pair of keys in one region.
-    pub(super) fn new(store: Arc<Store>, credentials: Credentials, region: &str, clock: Clock) -> Self {
+    pub(super) fn new(store: Arc<Store>, credentials: Credentials, region: &str, clock: Clock, token_lifetime: Option<Duration>) -> Self {
         let mut builder = S3ServiceBuilder::new(Bridge { store, region: region.to_owned() });
         builder.set_auth(OneKey(credentials));
         builder.set_host(Hosts);
-        Self { service: builder.build(), region: region.to_owned(), clock }
+        // It is checked here, by our clock.
+        let mut config = S3Config::default();
+        config.presigned_url_max_skew_time_secs = u32::MAX;
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        Self { service: builder.build(), region: region.to_owned(), clock, token_lifetime }
     }
 
     async fn answer_checked(&self, request: Request<Body>) -> Result<Response<Body>, S3Error> {
         let (parts, body) = request.into_parts();
         if let Some(scope) = signed_region(&parts).filter(|region| *region != self.region) {
             return Ok(self.wrong_region(&parts, scope));
+        }
+        if let Some((status, code, message)) = signing::refusal(&parts, self.token_lifetime, self.clock.now()) {
+            return Ok(error_answer(status, code, message, ""));
         }
         let body = match self.operation(&parts) {
             "DeleteObjects" => s3s::Body::from(checked_body(&parts, body).await?),
@@ -107,6 +120,9 @@ impl Dialect for S3Dialect {
         });
         if let Ok(id) = HeaderValue::try_from(self.clock.random_id().to_uppercase()) {
             answer.headers_mut().insert("x-amz-request-id", id);
+        }
+        if let Ok(date) = HeaderValue::try_from(self.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+            answer.headers_mut().insert(http::header::DATE, date);
         }
         answer.headers_mut().insert(http::header::SERVER, HeaderValue::from_static("AmazonS3"));
         answer

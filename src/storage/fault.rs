@@ -1,19 +1,19 @@
-//! Programmed faults: a store that misbehaves as told.
+//! Faults: a store that misbehaves as told, or by chance.
 //!
 //! A [`Fault`] says at which calls of which operation on which key what goes wrong. It is data, so that a test reads like the
-//! incident it replays. A [`FaultLayer`] without faults changes nothing, and counts calls.
+//! incident it replays; [`Weather`] is what goes wrong by chance. A [`FaultLayer`] without either changes nothing, and counts calls.
+//! Somebody can watch it: told what is asked of the store and what comes of it, in order, a test knows what a run did.
 
 use std::fmt;
-use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::Instant;
 
 use super::layer::{self, Operation};
-use super::payload::ByteStream;
+use super::weather::Weather;
 use super::{
     Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
     Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
@@ -21,92 +21,29 @@ use super::{
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What goes wrong.
-#[derive(Debug, Clone)]
-pub enum Effect {
-    /// The call fails and nothing happens. A page of a listing: that page fails, and with it the rest.
-    Fail(Error),
-    /// The call is done, but its answer is lost.
-    LoseAnswer(Error),
-    /// The call waits first.
-    Delay(Duration),
-    /// The page's entries come in reverse order.
-    Reverse,
-    /// The body read fails after `at` bytes, or just ends there where no error is given.
-    Truncate {
-        /// Offset in the body.
-        at: u64,
-        /// What the reader sees.
-        error: Option<Error>,
-    },
-    /// One bit of the body's byte `at` flips on the way. A body that is written keeps the checksums sent with it, so that the store can notice.
-    Flip {
-        /// Offset in the body.
-        at: u64,
-    },
-    /// One bit of a written body's byte `at` flips behind the store's checks; the store states the checksums of what it holds.
-    FlipStored {
-        /// Offset in the body.
-        at: u64,
-    },
-    /// The CRC-64s in the answer are off by one.
-    WrongChecksums,
-    /// Just before the call, somebody writes other bytes under the key.
-    Overwrite(Bytes),
-    /// Just before the call, somebody deletes the key.
-    Vanish,
+mod body;
+mod program;
+
+use body::{disturb, disturbed, hides_checksums, reversed, until_error};
+pub use program::{Effect, Fault};
+
+/// What a watcher is told of a call.
+#[derive(Debug, Clone, Copy)]
+pub enum Moment<'a> {
+    /// It was made, and this befalls it.
+    Begun(&'a [Effect]),
+    /// It was done, and the caller is told so.
+    Done,
+    /// It failed, or its answer was lost.
+    Failed(&'a Error),
+    /// The page before was a listing's last.
+    ListingEnded,
 }
 
-/// A fault and when it strikes.
-#[derive(Debug, Clone)]
-pub struct Fault {
-    operation: Operation,
-    key: Option<Key>,
-    calls: RangeInclusive<u64>,
-    effect: Effect,
-}
+/// Sees each call with its key (a listing: its prefix).
+type Watcher = Arc<dyn Fn(Operation, &Key, Moment<'_>) + Send + Sync>;
 
-impl Fault {
-    /// Strikes every call of an operation.
-    pub fn on(operation: Operation, effect: Effect) -> Self {
-        Self { operation, key: None, calls: 1..=u64::MAX, effect }
-    }
-
-    /// Makes every call of an operation fail with an error of that kind.
-    pub fn fail(operation: Operation, kind: ErrorKind) -> Self {
-        Self::on(operation, Effect::Fail(Error::new(kind, "an injected fault")))
-    }
-
-    /// Only calls on this key (a listing: with this prefix).
-    #[must_use]
-    pub fn key(mut self, key: &str) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Only the `n`-th such call, from 1. For a listing calls are pages, counted over all listings.
-    #[must_use]
-    pub fn nth(mut self, n: u64) -> Self {
-        self.calls = n..=n;
-        self
-    }
-
-    /// Only such calls as come after the first `n`.
-    #[must_use]
-    pub fn after(mut self, n: u64) -> Self {
-        self.calls = n + 1..=u64::MAX;
-        self
-    }
-
-    /// Only the first `n` such calls.
-    #[must_use]
-    pub fn first(mut self, n: u64) -> Self {
-        self.calls = 1..=n;
-        self
-    }
-}
-
-/// A store whose calls go wrong as programmed. Clones share the program and its counters.
+/// A store whose calls go wrong as programmed, and as the weather is. Clones share the program and its counters.
 #[derive(Clone)]
 pub struct FaultLayer {
     inner: Arc<dyn Storage>,
@@ -114,23 +51,42 @@ pub struct FaultLayer {
     program: Arc<Mutex<Program>>,
 }
 
-#[derive(Debug, Default)]
 struct Program {
     /// Each with the number of calls it has matched.
     faults: Vec<(Fault, u64)>,
     calls: [u64; Operation::ALL.len()],
+    weather: Weather,
+    weather_began: Instant,
+    watcher: Option<Watcher>,
 }
 
 impl FaultLayer {
-    /// Wraps a store; `clock` serves [`Effect::Delay`].
+    /// Wraps a store in calm weather; `clock` serves delays, and the weather's chances.
     pub fn new(inner: Arc<dyn Storage>, clock: Clock, faults: impl IntoIterator<Item = Fault>) -> Self {
-        let program = Program { faults: faults.into_iter().map(|f| (f, 0)).collect(), ..Program::default() };
+        let program = Program {
+            faults: faults.into_iter().map(|f| (f, 0)).collect(),
+            calls: Default::default(),
+            weather: Weather::default(),
+            weather_began: clock.instant(),
+            watcher: None,
+        };
         Self { inner, clock, program: Arc::new(Mutex::new(program)) }
     }
 
     /// Adds a fault to the program.
     pub fn add(&self, fault: Fault) {
         self.program().faults.push((fault, 0));
+    }
+
+    /// Makes other weather, which begins now.
+    pub fn set_weather(&self, weather: Weather) {
+        let mut program = self.program();
+        (program.weather, program.weather_began) = (weather, self.clock.instant());
+    }
+
+    /// Tells `watcher` of each call from now on, instead of an earlier one. It must not call this store.
+    pub fn watch(&self, watcher: impl Fn(Operation, &Key, Moment<'_>) + Send + Sync + 'static) {
+        self.program().watcher = Some(Arc::new(watcher));
     }
 
     /// Removes every fault from the program. Calls are counted on.
@@ -147,11 +103,18 @@ impl FaultLayer {
         self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn tell(&self, operation: Operation, key: &Key, moment: Moment<'_>) {
+        let watcher = self.program().watcher.clone();
+        if let Some(watcher) = watcher {
+            watcher(operation, key, moment);
+        }
+    }
+
     /// Counts a call and tells what goes wrong with it.
     fn strike(&self, operation: Operation, key: &Key) -> Vec<Effect> {
         let mut program = self.program();
         program.calls[operation as usize] += 1;
-        let mut effects = Vec::new();
+        let mut effects = program.weather.strike(program.weather_began.elapsed(), &self.clock);
         for (fault, count) in &mut program.faults {
             if fault.operation == operation && fault.key.as_ref().is_none_or(|k| k == key) {
                 *count += 1;
@@ -163,113 +126,91 @@ impl FaultLayer {
         effects
     }
 
-    /// Counts a call and does what goes wrong before it.
-    async fn before(&self, operation: Operation, key: &Key) -> Result<Vec<Effect>> {
-        let effects = self.strike(operation, key);
-        for effect in &effects {
+    /// Begins a call that carries a body of `len` bytes to the store.
+    async fn begin_write<'a>(&'a self, operation: Operation, key: &'a Key, len: u64) -> Result<Call<'a>> {
+        let mut effects = self.strike(operation, key);
+        effects.extend(self.program().weather.strike_write(len, &self.clock));
+        self.begin_struck(operation, key, effects).await
+    }
+
+    /// Begins a call: counts it, and does what goes wrong before it.
+    async fn begin<'a>(&'a self, operation: Operation, key: &'a Key) -> Result<Call<'a>> {
+        self.begin_struck(operation, key, self.strike(operation, key)).await
+    }
+
+    async fn begin_struck<'a>(&'a self, operation: Operation, key: &'a Key, effects: Vec<Effect>) -> Result<Call<'a>> {
+        let call = Call { layer: self, operation, key, effects };
+        self.tell(operation, key, Moment::Begun(&call.effects));
+        match call.before().await {
+            Ok(()) => Ok(call),
+            Err(error) => {
+                let error = error.during(operation.name()).on_key(key).in_store(self);
+                self.tell(operation, key, Moment::Failed(&error));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A call on its way through the layer.
+struct Call<'a> {
+    layer: &'a FaultLayer,
+    operation: Operation,
+    key: &'a Key,
+    effects: Vec<Effect>,
+}
+
+impl Call<'_> {
+    /// Does what goes wrong before the call.
+    async fn before(&self) -> Result<()> {
+        let FaultLayer { inner, clock, .. } = self.layer;
+        for effect in &self.effects {
             match effect {
-                Effect::Fail(e) => return Err(e.clone().during(operation.name()).on_key(key).in_store(self)),
-                Effect::Delay(wait) => self.clock.sleep(*wait).await,
+                Effect::Fail(error) => return Err(error.clone()),
+                Effect::Delay(wait) => clock.sleep(*wait).await,
                 Effect::Overwrite(bytes) => {
-                    self.inner.put(key, bytes.clone().into(), Put::default()).await?;
+                    inner.put(self.key, bytes.clone().into(), Put::default()).await?;
                 }
                 Effect::Vanish => {
-                    let gone: Vec<_> = self.inner.delete(stream::iter([key.into()]).boxed()).collect().await;
+                    let gone: Vec<_> = inner.delete(stream::iter([self.key.into()]).boxed()).collect().await;
                     gone.into_iter().try_for_each(|(_, deleted)| deleted.map(drop))?;
                 }
                 _ => {}
             }
         }
-        Ok(effects)
+        Ok(())
     }
-}
 
-/// Does what goes wrong after a call that worked.
-fn after<T>(effects: &[Effect], output: T, spoil: impl FnOnce(&mut T)) -> Result<T> {
-    let mut output = output;
-    for effect in effects {
-        match effect {
-            Effect::LoseAnswer(e) => return Err(e.clone()),
-            Effect::WrongChecksums => {
-                spoil(&mut output);
-                break;
-            }
-            _ => {}
-        }
+    /// Ends the call: does what goes wrong after one that worked.
+    async fn end<T>(&self, result: Result<T>, spoil: impl FnOnce(&mut T)) -> Result<T> {
+        let result = match result {
+            Ok(output) => self.after(output, spoil).await,
+            Err(error) => Err(error),
+        };
+        self.layer.tell(self.operation, self.key, result.as_ref().map_or_else(Moment::Failed, |_| Moment::Done));
+        result
     }
-    Ok(output)
+
+    async fn after<T>(&self, mut output: T, spoil: impl FnOnce(&mut T)) -> Result<T> {
+        for effect in &self.effects {
+            if let Effect::Late(wait) = effect {
+                self.layer.clock.sleep(*wait).await;
+            }
+        }
+        if let Some(error) = self.effects.iter().find_map(|effect| if let Effect::LoseAnswer(error) = effect { Some(error) } else { None }) {
+            return Err(error.clone());
+        }
+        if self.effects.iter().any(|effect| matches!(effect, Effect::WrongChecksums)) {
+            spoil(&mut output);
+        }
+        Ok(output)
+    }
 }
 
 fn off_by_one(checksums: &mut Checksums) {
     for value in [&mut checksums.crc64xz, &mut checksums.crc64nvme] {
         *value = value.map(|v| v.wrapping_add(1));
     }
-}
-
-/// Passes a body on, disturbed.
-fn disturb(body: ByteStream, effects: &[Effect]) -> ByteStream {
-    effects.iter().fold(body, |body, effect| match effect {
-        Effect::Flip { at } | Effect::FlipStored { at } => flip(body, *at),
-        Effect::Truncate { at, error } => truncate(body, *at, error.clone()),
-        _ => body,
-    })
-}
-
-fn flip(body: ByteStream, at: u64) -> ByteStream {
-    let mut start = 0u64;
-    body.map(move |chunk| {
-        let chunk = chunk?;
-        let (from, to) = (start, start + chunk.len() as u64);
-        start = to;
-        if !(from..to).contains(&at) {
-            return Ok(chunk);
-        }
-        let mut flipped = BytesMut::from(&chunk[..]);
-        flipped[(at - from) as usize] ^= 1;
-        Ok(flipped.freeze())
-    })
-    .boxed()
-}
-
-fn truncate(body: ByteStream, at: u64, error: Option<Error>) -> ByteStream {
-    let kept = body.scan(at, |left, chunk| {
-        let kept = match chunk {
-            Ok(_) if *left == 0 => None,
-            Ok(mut chunk) => {
-                chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= chunk.len() as u64;
-                Some(Ok(chunk))
-            }
-            Err(e) => Some(Err(e)),
-        };
-        std::future::ready(kept)
-    });
-    kept.chain(stream::iter(error.map(Err))).boxed()
-}
-
-/// A payload that is disturbed each time it is sent.
-fn disturbed(payload: Payload, effects: &[Effect]) -> Payload {
-    if !effects.iter().any(|e| matches!(e, Effect::Flip { .. } | Effect::FlipStored { .. })) {
-        return payload;
-    }
-    let effects: Arc<[Effect]> = effects.into();
-    Payload::from_source(payload.len(), move || {
-        let (payload, effects) = (payload.clone(), effects.clone());
-        Box::pin(async move { Ok(disturb(payload.stream().await?, &effects)) })
-    })
-}
-
-fn hides_checksums(effects: &[Effect]) -> bool {
-    effects.iter().any(|e| matches!(e, Effect::FlipStored { .. }))
-}
-
-fn reversed(page: &Page) -> Page {
-    let mut turned = Page::new();
-    for index in (0..page.len()).rev() {
-        turned.push(page.entry(index));
-    }
-    page.prefixes().iter().rev().for_each(|p| turned.push_prefix(p.clone()));
-    turned
 }
 
 impl fmt::Debug for FaultLayer {
@@ -300,36 +241,42 @@ impl Storage for FaultLayer {
         let struck = pages.enumerate().filter_map(move |(index, page)| {
             let (layer, prefix) = (layer.clone(), prefix.clone());
             async move {
+                let ended = page.is_none();
                 // An empty listing is one request too, and can fail.
-                if page.is_none() && index > 0 { None } else { layer.list_page(&prefix, page).await.transpose() }
+                let page = if ended && index > 0 { None } else { layer.list_page(&prefix, page).await.transpose() };
+                if ended && page.is_none() {
+                    layer.tell(Operation::List, &prefix, Moment::ListingEnded);
+                }
+                page
             }
         });
         until_error(struck.boxed())
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
-        let effects = self.before(Operation::Head, &object.key).await?;
-        after(&effects, self.inner.head(object).await?, |info| off_by_one(&mut info.checksums))
+        let call = self.begin(Operation::Head, &object.key).await?;
+        call.end(self.inner.head(object).await, |info| off_by_one(&mut info.checksums)).await
     }
 
     async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>> {
-        let effects = self.before(Operation::Head, &object.key).await?;
-        after(&effects, self.inner.stored_part(object, number).await?, |_| ())
+        let call = self.begin(Operation::Head, &object.key).await?;
+        call.end(self.inner.stored_part(object, number).await, |_| ()).await
     }
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
-        let effects = self.before(Operation::Get, &object.key).await?;
-        let mut output = after(&effects, self.inner.get(object, get).await?, |o| off_by_one(&mut o.info.checksums))?;
-        output.body = disturb(output.body, &effects);
+        let mut call = self.begin(Operation::Get, &object.key).await?;
+        let mut output = call.end(self.inner.get(object, get).await, |o| off_by_one(&mut o.info.checksums)).await?;
+        call.effects.extend(self.program().weather.strike_read(output.range.end - output.range.start, &self.clock));
+        output.body = disturb(output.body, &call.effects);
         Ok(output)
     }
 
     async fn put(&self, key: &Key, payload: Payload, mut put: Put) -> Result<PutOutput> {
-        let effects = self.before(Operation::Put, key).await?;
-        if hides_checksums(&effects) {
+        let call = self.begin_write(Operation::Put, key, payload.len()).await?;
+        if hides_checksums(&call.effects) {
             put.checksums = None;
         }
-        after(&effects, self.inner.put(key, disturbed(payload, &effects), put).await?, |o| off_by_one(&mut o.checksums))
+        call.end(self.inner.put(key, disturbed(payload, &call.effects), put).await, |o| off_by_one(&mut o.checksums)).await
     }
 
     fn delete(&self, objects: BoxStream<'static, ObjectRef>) -> BoxStream<'static, (ObjectRef, Result<Deleted>)> {
@@ -359,68 +306,59 @@ impl Storage for FaultLayer {
 }
 
 impl FaultLayer {
+    /// A page, or `None` for a listing that is empty.
     async fn list_page(&self, prefix: &Key, page: Option<Result<Page>>) -> Result<Option<Page>> {
-        let effects = self.before(Operation::List, prefix).await?;
-        let Some(page) = page.transpose()? else { return Ok(None) };
-        let page = if effects.iter().any(|e| matches!(e, Effect::Reverse)) { reversed(&page) } else { page };
-        after(&effects, Some(page), |_| {})
+        let call = self.begin(Operation::List, prefix).await?;
+        let page = call.end(page.transpose(), |_| ()).await?;
+        let reverses = call.effects.iter().any(|effect| matches!(effect, Effect::Reverse));
+        Ok(page.map(|page| if reverses { reversed(&page) } else { page }))
     }
 
     async fn delete_one(&self, object: &ObjectRef) -> Result<Deleted> {
-        let effects = self.before(Operation::Delete, &object.key).await?;
+        let call = self.begin(Operation::Delete, &object.key).await?;
         let answer = self.inner.delete(stream::iter([object.clone()]).boxed()).next().await;
-        let (_, deleted) = answer.ok_or_else(|| Error::new(ErrorKind::Unexpected, "a delete was not answered").in_store(self))?;
-        after(&effects, deleted?, |_| {})
+        let unanswered = || Err(Error::new(ErrorKind::Unexpected, "a delete was not answered").in_store(self));
+        call.end(answer.map_or_else(unanswered, |(_, deleted)| deleted), |_| ()).await
     }
-}
-
-/// Ends a listing at its first error, which is final.
-fn until_error<T: Send + 'static>(items: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
-    stream::unfold(ControlFlow::Continue(items), |state| async move {
-        let ControlFlow::Continue(mut items) = state else { return None };
-        match items.next().await? {
-            Ok(item) => Some((Ok(item), ControlFlow::Continue(items))),
-            Err(e) => Some((Err(e), ControlFlow::Break(()))),
-        }
-    })
-    .boxed()
 }
 
 #[async_trait]
 impl Multipart for FaultLayer {
     async fn create(&self, key: &Key, attributes: &Attributes) -> Result<UploadId> {
-        let effects = self.before(Operation::CreateUpload, key).await?;
-        after(&effects, layer::multipart(&*self.inner)?.create(key, attributes).await?, |_| {})
+        let call = self.begin(Operation::CreateUpload, key).await?;
+        call.end(layer::multipart(&*self.inner)?.create(key, attributes).await, |_| ()).await
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {
-        let effects = self.before(Operation::UploadPart, &upload.key).await?;
-        let checksums = if hides_checksums(&effects) { None } else { checksums };
-        let part = layer::multipart(&*self.inner)?.upload_part(upload, number, disturbed(payload, &effects), checksums).await?;
-        after(&effects, part, |part| off_by_one(&mut part.checksums))
+        let call = self.begin_write(Operation::UploadPart, &upload.key, payload.len()).await?;
+        let checksums = if hides_checksums(&call.effects) { None } else { checksums };
+        let part = layer::multipart(&*self.inner)?.upload_part(upload, number, disturbed(payload, &call.effects), checksums).await;
+        call.end(part, |part| off_by_one(&mut part.checksums)).await
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {
-        let effects = self.before(Operation::ListParts, &upload.key).await?;
-        let parts = layer::multipart(&*self.inner)?.list_parts(upload).await?;
-        after(&effects, parts, |parts| parts.iter_mut().for_each(|part| off_by_one(&mut part.checksums)))
+        let call = self.begin(Operation::ListParts, &upload.key).await?;
+        let parts = layer::multipart(&*self.inner)?.list_parts(upload).await;
+        call.end(parts, |parts| parts.iter_mut().for_each(|part| off_by_one(&mut part.checksums))).await
     }
 
     async fn complete(&self, upload: &Upload, parts: &[Part], complete: Complete) -> Result<PutOutput> {
-        let effects = self.before(Operation::CompleteUpload, &upload.key).await?;
-        let output = layer::multipart(&*self.inner)?.complete(upload, parts, complete).await?;
-        after(&effects, output, |o| off_by_one(&mut o.checksums))
+        let call = self.begin(Operation::CompleteUpload, &upload.key).await?;
+        let output = layer::multipart(&*self.inner)?.complete(upload, parts, complete).await;
+        call.end(output, |o| off_by_one(&mut o.checksums)).await
     }
 
     async fn abort(&self, upload: &Upload) -> Result<()> {
-        let effects = self.before(Operation::AbortUpload, &upload.key).await?;
-        layer::multipart(&*self.inner)?.abort(upload).await?;
-        after(&effects, (), |()| {})
+        let call = self.begin(Operation::AbortUpload, &upload.key).await?;
+        call.end(layer::multipart(&*self.inner)?.abort(upload).await, |()| ()).await
     }
 
     fn list_uploads(&self, prefix: Key) -> BoxStream<'static, Result<OpenUpload>> {
-        let (layer, below) = (self.clone(), layer::multipart(&*self.inner).map(|m| m.list_uploads(prefix.clone())));
-        let start = stream::once(async move { layer.before(Operation::ListUploads, &prefix).await.and(below) });
+        let layer = self.clone();
+        let start = stream::once(async move {
+            let call = layer.begin(Operation::ListUploads, &prefix).await?;
+            call.end(layer::multipart(&*layer.inner).map(|below| below.list_uploads(prefix.clone())), |_| ()).await
+        });
         until_error(start.map(|started| started.unwrap_or_else(|e| stream::iter([Err(e)]).boxed())).flatten().boxed())
     }
 }
@@ -436,17 +374,17 @@ impl ServerCopy for FaultLayer {
     }
 
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
-        let effects = self.before(Operation::Copy, key).await?;
-        let output = layer::server_copy(&*self.inner)?.copy(bucket, source, if_match, key, attributes).await?;
-        after(&effects, output, |o| off_by_one(&mut o.checksums))
+        let call = self.begin(Operation::Copy, key).await?;
+        let output = layer::server_copy(&*self.inner)?.copy(bucket, source, if_match, key, attributes).await;
+        call.end(output, |o| off_by_one(&mut o.checksums)).await
     }
 }
 
 #[async_trait]
 impl Presign for FaultLayer {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
-        let effects = self.before(Operation::Presign, &object.key).await?;
-        after(&effects, layer::presign(&*self.inner)?.presign(method, object, expires_in).await?, |_| {})
+        let call = self.begin(Operation::Presign, &object.key).await?;
+        call.end(layer::presign(&*self.inner)?.presign(method, object, expires_in).await, |_| ()).await
     }
 }
 

@@ -27,7 +27,7 @@ mod upload;
 use object::Object;
 use upload::OpenParts;
 
-/// Keys a page where the caller does not say, as both clouds have it.
+/// Keys a page, as both clouds have it.
 const PAGE_KEYS_MAX: u32 = 1000;
 /// Longest piece of a body: small enough that a reader sees several pieces of a middling object.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
@@ -53,13 +53,15 @@ pub struct MemoryOptions {
     pub capabilities: Capabilities,
     /// What it states of its bytes.
     pub stated: Stated,
+    /// Keys a page at most. Default: 1,000, as both clouds have it.
+    pub page_keys_max: u32,
     /// Time and ids.
     pub clock: Clock,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { capabilities: generous(), stated: Stated::default(), clock: Clock::default() }
+        Self { capabilities: generous(), stated: Stated::default(), page_keys_max: PAGE_KEYS_MAX, clock: Clock::default() }
     }
 }
 
@@ -249,7 +251,8 @@ impl MemoryStore {
     }
 
     fn page(&self, list: &List, cursor: &Cursor) -> Result<(Page, Option<Cursor>)> {
-        self.locked(|bucket| Ok(bucket.page(list, cursor)))
+        let keys_max = self.options.page_keys_max.max(1);
+        self.locked(|bucket| Ok(bucket.page(list, cursor, list.page_keys.unwrap_or(keys_max).clamp(1, keys_max) as usize)))
     }
 
     /// Adds what a person needs to an error.
@@ -294,9 +297,8 @@ impl Bucket {
         Ok(output)
     }
 
-    /// One page from `cursor`, and where the next one begins.
-    fn page(&self, list: &List, cursor: &Cursor) -> (Page, Option<Cursor>) {
-        let keys_max = list.page_keys.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX) as usize;
+    /// One page of at most `keys_max` keys from `cursor`, and where the next one begins.
+    fn page(&self, list: &List, cursor: &Cursor, keys_max: usize) -> (Page, Option<Cursor>) {
         let mut page = Page::new();
         let mut cursor = cursor.clone();
         while let Some((key, object)) = self.objects.range::<Key, _>((cursor.as_ref(), Bound::Unbounded)).next() {

@@ -31,6 +31,8 @@ pub mod credentials;
 mod delete;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(in crate::storage) mod fuzzing;
 mod headers;
 mod list;
 mod multipart;

@@ -5,7 +5,7 @@
 //! outage is not answered with a multiple of the usual load. A store that is down altogether is waited for ([`breaker`]). A body that
 //! breaks off is read on from where it stopped, pinned to the same ETag; a listing goes on after the last key it gave.
 //!
-//! What making a request again can leave behind: an upload begun twice, because the first answer was lost, stays open until it is swept.
+//! What making a request again can leave behind: an upload begun twice, because the first answer was lost; it is looked for ([`twin`]).
 //! A conditional write whose first answer was lost meets its own object; it is recognised by its checksums.
 
 use std::fmt;
@@ -30,8 +30,9 @@ use crate::metrics::Metrics;
 mod body;
 mod breaker;
 mod budget;
+mod twin;
 
-use breaker::{Breaker, is_outage};
+use breaker::Breaker;
 use budget::Budget;
 
 /// Objects of one delete that are asked for, and asked for again, together.
@@ -141,7 +142,7 @@ impl Shared {
 
     /// Learns from a failure whether the store is there.
     fn failed(&self, error: &Error, last_try: bool) {
-        if is_outage(error) {
+        if error.is_outage() {
             // First contact does not wait: a mistyped endpoint is down for good.
             if self.answered.load(Ordering::Relaxed) {
                 self.breaker.failed(error, last_try);
@@ -371,7 +372,14 @@ fn failed_in_outage(object: ObjectRef, down: &Error) -> (ObjectRef, Result<Delet
 impl Multipart for Retry {
     async fn create(&self, key: &Key, attributes: &Attributes) -> Result<UploadId> {
         let below = layer::multipart(self.inner())?;
-        self.until_done(Operation::CreateUpload, |_| below.create(key, attributes)).await
+        self.until_done(Operation::CreateUpload, |before| async move {
+            let id = below.create(key, attributes).await?;
+            if before > 0 {
+                twin::abort_twins(below, &Upload { key: key.clone(), id: id.clone() }, &self.0.clock).await;
+            }
+            Ok(id)
+        })
+        .await
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {

@@ -30,6 +30,8 @@ mod credentials;
 mod delete;
 mod endpoint;
 mod errors;
+#[cfg(any(test, fuzzing))]
+pub(in crate::storage) mod fuzzing;
 mod headers;
 mod list;
 mod multipart;

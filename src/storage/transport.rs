@@ -5,15 +5,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::StreamExt;
-use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -22,7 +22,10 @@ use crate::storage::payload::{ByteStream, Payload};
 #[cfg(test)]
 pub(in crate::storage) mod canned;
 mod connect;
+mod dial;
+pub(in crate::storage) mod endpoints;
 mod proxy;
+mod response;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod target;
@@ -30,6 +33,11 @@ pub(in crate::storage) mod text;
 mod tls;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, unused_imports, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod xml;
+
+pub use response::Response;
+
+use endpoints::Choice;
+use stream::Line;
 
 /// How to reach a service. Everything has a bound.
 #[derive(Clone)]
@@ -64,6 +72,21 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same for a store that lists so many endpoints: where another one can be tried, none is waited for as long as the first contact
+    /// with a store may take (10 s).
+    pub(in crate::storage) fn for_endpoints(&self, count: usize) -> Self {
+        let mut options = self.clone();
+        if count > 1 {
+            options.connect_timeout = options.connect_timeout.min(CONNECT_TIMEOUT_OF_SEVERAL);
+        }
+        options
+    }
+}
+
+/// Longest wait for a step of a connection to one of several endpoints.
+const CONNECT_TIMEOUT_OF_SEVERAL: Duration = Duration::from_secs(4);
+
 /// A proxy's URL may hold a password: it is not shown.
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,10 +110,17 @@ pub fn proxy_of(options: &Options, uri: &http::Uri) -> Result<Option<String>> {
     Ok(rules.intercept(uri).and_then(|found| proxy::address(&found).authority().map(ToString::to_string)))
 }
 
+/// The slowest that a body may move for the length of a read timeout, in bytes a second: 4 KiB in a minute. No line that is of any use is
+/// so slow; a peer that lets single bytes through, to hold a connection open, is.
+const RATE_MIN: u64 = 64;
+/// The read timeout of a body that is sent is looked at in this many steps.
+const SILENT_TICKS: u32 = 4;
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
     client: Client<connect::Connector, Outgoing>,
+    connector: connect::Connector,
     read_timeout: Duration,
 }
 
@@ -103,72 +133,108 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// Makes a pool. Reads certificate files; opens no connection.
     pub fn new(options: &Options) -> Result<Self> {
+        let connector = connect::Connector::new(options)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_timeout)
             .pool_max_idle_per_host(options.idle_connections_max)
             .retry_canceled_requests(true)
             .set_host(false)
-            .build(connect::Connector::new(options)?);
-        Ok(Self { client, read_timeout: options.read_timeout })
+            .build(connector.clone());
+        Ok(Self { client, connector, read_timeout: options.read_timeout })
     }
 
     /// Sends one request whose URI is absolute and whose `Host` is set, and waits for the head of the answer.
     /// Content-Length is set from the payload for every method but GET and HEAD.
     ///
-    /// Fails with [`ErrorKind::Unavailable`] where the road fails or falls silent: for `read_timeout` neither did bytes leave nor an
-    /// answer come. However long a large body takes to send, it is not silence. An error of the payload's own source comes back as it is.
+    /// Fails with [`ErrorKind::Unavailable`] where the road fails or falls silent: for `read_timeout` hardly a byte left and no answer
+    /// came. However long a large body takes to send, it is not silence. An error of the payload's own source comes back as it is.
     pub async fn send(&self, request: http::Request<Payload>) -> Result<Response> {
+        self.exchange(request).await.map_err(|failure| failure.error)
+    }
+
+    /// As [`Self::send`], to an endpoint that was chosen from several: it is told where it could not be reached, failed, or broke off.
+    pub(in crate::storage) async fn send_to(&self, endpoint: &Choice, request: http::Request<Payload>) -> Result<Response> {
+        match self.exchange(request).await {
+            Ok(response) => Ok(response.of(endpoint.clone())),
+            Err(Failure { error, connected }) => {
+                match error.kind() {
+                    ErrorKind::Unavailable if connected => endpoint.failed(&error),
+                    ErrorKind::Unavailable | ErrorKind::WrongEndpoint => endpoint.unreachable(&error),
+                    _ => {}
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn exchange(&self, request: http::Request<Payload>) -> Result<Response, Failure> {
         let (mut head, payload) = request.into_parts();
         if !matches!(head.method, http::Method::GET | http::Method::HEAD) {
             head.headers.insert(http::header::CONTENT_LENGTH, payload.len().into());
         }
         let host: Arc<str> = head.uri.authority().map(ToString::to_string).unwrap_or_default().into();
-        let progress = Arc::<Progress>::default();
-        let body = Outgoing { left: payload.len(), chunk: Bytes::new(), stream: payload.stream().await?, progress: progress.clone() };
-        let mut sent = Box::pin(self.client.request(http::Request::from_parts(head, body)));
+        let starving = Arc::<AtomicBool>::default();
+        let stream = payload.stream().await.map_err(|error| Failure { error, connected: true })?;
+        let mut request = http::Request::from_parts(head, Outgoing { left: payload.len(), chunk: Bytes::new(), stream, starving: starving.clone() });
+        let connection = capture_connection(&mut request);
+        let mut sent = Box::pin(self.client.request(request));
+        // As many bytes as a body moves at the least in the whole time.
+        let enough = RATE_MIN.saturating_mul(self.read_timeout.as_secs().max(1));
         let (mut seen, mut silent) = (0, 0);
         let answer = loop {
-            match tokio::time::timeout(self.read_timeout / SILENT_TICKS, &mut sent).await {
-                Ok(answer) => break answer,
-                Err(_) if progress.moved(&mut seen) => silent = 0,
-                Err(_) if silent + 1 < SILENT_TICKS => silent += 1,
-                Err(_) => return Err(silence(&host, self.read_timeout)),
-            }
+            let Ok(answer) = tokio::time::timeout(self.read_timeout / SILENT_TICKS, &mut sent).await else {
+                let written = line(&connection).map_or(0, |line| line.written_bytes());
+                // A body that waits for its source waits for us.
+                if written >= seen + enough || starving.load(Ordering::Relaxed) {
+                    (seen, silent) = (written, 0);
+                    continue;
+                }
+                silent += 1;
+                if silent < SILENT_TICKS {
+                    continue;
+                }
+                return Err(self.silence(&host, line(&connection)));
+            };
+            break answer;
         };
-        let (head, body) = answer.map_err(|e| connect::classify(&host, e))?.into_parts();
-        Ok(Response { head, body, host, read_timeout: self.read_timeout })
+        match answer {
+            Ok(answer) => Ok(Response::new(self, answer, host)),
+            Err(e) => Err(Failure { connected: !e.is_connect(), error: connect::classify(&host, e) }),
+        }
+    }
+
+    /// Nothing moves: the address is suspect, and the connection goes with its request.
+    fn silence(&self, host: &str, line: Option<Line>) -> Failure {
+        let connected = line.is_some();
+        if let Some(address) = line.and_then(|line| line.address) {
+            self.connector.suspect(address);
+        }
+        Failure { error: Error::new(ErrorKind::Unavailable, format!("{host} has been silent for {:?}", self.read_timeout)), connected }
     }
 }
 
-/// The read timeout is looked at in this many steps.
-const SILENT_TICKS: u32 = 4;
-
-fn silence(host: &str, wait: Duration) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("{host} has been silent for {wait:?}"))
+/// Why there is no answer.
+struct Failure {
+    error: Error,
+    /// Whether there was a connection at least.
+    connected: bool,
 }
 
-/// Whether a request's body moves.
-#[derive(Default)]
-struct Progress {
-    sent_bytes: AtomicU64,
-    /// The connection waits for us, not we for it.
-    starving: AtomicBool,
+/// What is known of the connection that a request goes over; `None` while it has none.
+fn line(connection: &CaptureConnection) -> Option<Line> {
+    let mut known = http::Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut known);
+    known.remove()
 }
 
-impl Progress {
-    fn moved(&self, seen: &mut u64) -> bool {
-        let now = self.sent_bytes.load(Ordering::Relaxed);
-        std::mem::replace(seen, now) != now || self.starving.load(Ordering::Relaxed)
-    }
-}
-
-/// A request's body: of known length, so that hyper sends Content-Length; and in pieces small enough that each is a sign of progress.
+/// A request's body: of known length, so that hyper sends Content-Length; and in pieces small enough that an answer is seen between them.
 struct Outgoing {
     stream: ByteStream,
     chunk: Bytes,
     left: u64,
-    progress: Arc<Progress>,
+    /// The connection waits for us, not we for it.
+    starving: Arc<AtomicBool>,
 }
 
 impl Outgoing {
@@ -182,7 +248,7 @@ impl http_body::Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         while self.chunk.is_empty() {
             let next = self.stream.poll_next_unpin(cx);
-            self.progress.starving.store(next.is_pending(), Ordering::Relaxed);
+            self.starving.store(next.is_pending(), Ordering::Relaxed);
             match std::task::ready!(next) {
                 Some(Ok(chunk)) => self.chunk = chunk,
                 Some(Err(e)) => return Poll::Ready(Some(Err(e))),
@@ -192,7 +258,6 @@ impl http_body::Body for Outgoing {
         let len = self.chunk.len().min(Self::PIECE_BYTES);
         let piece = self.chunk.split_to(len);
         self.left = self.left.saturating_sub(len as u64);
-        self.progress.sent_bytes.fetch_add(len as u64, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -202,71 +267,5 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> http_body::SizeHint {
         http_body::SizeHint::with_exact(self.left)
-    }
-}
-
-/// The head of an answer, and its body to come.
-pub struct Response {
-    /// Status and headers.
-    pub head: http::response::Parts,
-    body: Incoming,
-    host: Arc<str>,
-    read_timeout: Duration,
-}
-
-impl Response {
-    /// The status code.
-    pub fn status(&self) -> u16 {
-        self.head.status.as_u16()
-    }
-
-    /// A header as text, `None` where it is absent or not visible ASCII/UTF-8.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.head.headers.get(name)?.as_bytes()).ok()
-    }
-
-    /// The body as a stream, each chunk within the read timeout.
-    pub fn into_stream(self) -> ByteStream {
-        let (timeout, host) = (self.read_timeout, self.host);
-        futures::stream::unfold(Some((self.body, host)), move |state| async move {
-            let (mut body, host) = state?;
-            loop {
-                return match tokio::time::timeout(timeout, body.frame()).await {
-                    Err(_) => Some((Err(silence(&host, timeout)), None)),
-                    Ok(None) => None,
-                    Ok(Some(Err(e))) => Some((Err(Error::new(ErrorKind::Unavailable, format!("the answer of {host} broke off")).caused_by(e)), None)),
-                    Ok(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => Some((Ok(data), Some((body, host)))),
-                        Err(_) => continue,
-                    },
-                };
-            }
-        })
-        .boxed()
-    }
-
-    /// The whole body, refused beyond `limit` bytes.
-    pub async fn collect(self, limit: usize) -> Result<Bytes> {
-        let mut stream = self.into_stream();
-        let mut all = BytesMut::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk?;
-            if all.is_empty() && chunk.len() <= limit {
-                // The usual answer is one frame: keep it without a copy.
-                match stream.next().await {
-                    None => return Ok(chunk),
-                    Some(next) => {
-                        all.extend_from_slice(&chunk);
-                        all.extend_from_slice(&next?);
-                    }
-                }
-            } else {
-                all.extend_from_slice(&chunk);
-            }
-            if all.len() > limit {
-                return Err(Error::new(ErrorKind::Unexpected, format!("the answer is larger than {limit} bytes")));
-            }
-        }
-        Ok(all.freeze())
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::End;
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{ETag, ObjectInfo, ObjectRef, PutOutput, Storage};
+use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Storage};
 
 mod assemble;
 mod multipart;
@@ -127,6 +127,14 @@ impl Copier {
     /// Aborts the uploads that dropped copies left open, where no journal remembers them. To be awaited by whoever drops them. Tells the last error.
     pub(crate) async fn abort_abandoned(&self) -> Result<()> {
         self.writer.abort_all().await
+    }
+
+    /// Ends the open flight of a key that needs no copy, if there is one.
+    pub(crate) async fn end_flight(&self, key: &Key) -> Result<()> {
+        match self.writer.journal.flight(key).await? {
+            Some(flight) if !self.options.dry_run => self.writer.throw_away(&flight).await,
+            _ => Ok(()),
+        }
     }
 
     /// Aborts uploads that the journal has open for this direction and that were last touched before a time.

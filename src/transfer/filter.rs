@@ -12,6 +12,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::key::escape;
 
 /// Include and exclude globs, sizes and ages.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +53,10 @@ impl Filter {
             .literal_separator(false)
             .backslash_escape(true)
             .build()
-            .map_err(|e| Error::invalid(format!("'{glob}' is not a glob: {}", e.kind())).advise("write \\* for a star that is meant literally"))?
+            .map_err(|e| {
+                Error::invalid(format!("'{}' is not a glob: {}", escape(glob.as_bytes()), escape(e.kind().to_string().as_bytes())))
+                    .advise("write \\* for a star that is meant literally")
+            })?
             .compile_matcher();
         self.rules.push(Rule { include, glob: glob.to_owned(), matcher });
         Ok(())
@@ -87,7 +91,7 @@ impl fmt::Display for Filter {
         if let Some(first) = self.rules.first() {
             let mut text = if first.include { "nothing".to_owned() } else { "everything".to_owned() };
             for rule in &self.rules {
-                text += &format!(", {} '{}'", if rule.include { "but with" } else { "but without" }, rule.glob.escape_debug());
+                text += &format!(", {} '{}'", if rule.include { "but with" } else { "but without" }, escape(rule.glob.as_bytes()));
             }
             words.push(text);
         }

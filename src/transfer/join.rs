@@ -199,6 +199,9 @@ fn disorder(side: &str) -> Arc<Error> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::transfer::testing::{Script, open, script};

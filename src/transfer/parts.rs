@@ -313,6 +313,8 @@ mod tests {
                     } else if size.div_ceil(10_000) <= 64 * MIB {
                         prop_assert!(parts.part_size_bytes <= 64 * MIB);
                     }
+                    let cutter = Cutter { destination: &to, memory_bytes: memory, part_size_bytes: None };
+                    prop_assert_eq!(cutter.keep(size, parts.part_size_bytes), Some(parts), "an upload that was begun can be gone on with");
                     let mut end = 0;
                     for number in [1, 2, parts.count() / 2, parts.count() - 1, parts.count()] {
                         if number >= 1 && number <= parts.count() {
@@ -325,6 +327,30 @@ mod tests {
                     prop_assert_eq!(end, size);
                 }
             }
+        }
+
+        /// What an upload was begun with is kept whatever has been configured since, or refused whole: never another cut.
+        #[test]
+        fn a_kept_cut_is_the_one_that_was_asked_for(
+            size in prop_oneof![0..100 * MIB, 0..TIB],
+            part_size_bytes in prop_oneof![0..64 * MIB, 0..6 * GIB],
+            memory in 8 * MIB..GIB,
+            asked in proptest::option::of(0..64 * MIB),
+            (limits, streamed) in prop_oneof![Just((S3, false)), Just((OSS, true))],
+        ) {
+            let to = store(Some(limits), streamed);
+            let Some(parts) = (Cutter { destination: &to, memory_bytes: memory, part_size_bytes: asked }).keep(size, part_size_bytes) else { return Ok(()) };
+            prop_assert_eq!((parts.size_bytes, parts.part_size_bytes), (size, part_size_bytes));
+            prop_assert!((1..=limits.parts_max).contains(&parts.count()));
+            prop_assert!((parts.streamed && streamed) || (!parts.streamed && part_size_bytes <= memory));
+            prop_assert_eq!(parts.range(parts.count()).end, size);
+        }
+
+        #[test]
+        fn parts_of_an_unknown_length_grow_within_the_limits(number in 1..10_000u32, memory in 8 * MIB..64 * GIB, limits in prop_oneof![Just(S3), Just(OSS)]) {
+            let (this, next) = (growing_part_size(number, &limits, memory), growing_part_size(number + 1, &limits, memory));
+            prop_assert!(this <= next && (limits.part_bytes_min..=limits.part_bytes_max).contains(&this));
+            prop_assert!(this <= (memory / 2).max(limits.part_bytes_min), "two parts fit into memory, or it is the smallest part");
         }
     }
 }

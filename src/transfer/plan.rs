@@ -317,6 +317,9 @@ pub(super) fn same_attributes(a: &Attributes, b: &Attributes) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

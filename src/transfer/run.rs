@@ -184,7 +184,7 @@ fn check(job: &Job) -> Result<()> {
 
 /// Refuses what could not be undone as asked.
 fn check_undo(job: &Job, context: &Context) -> Result<()> {
-    if job.options.delete_after.is_some() && !context.journal.is_durable() {
+    if job.options.delete_after.is_some() && !job.options.dry_run && !context.journal.is_durable() {
         return Err(Error::invalid("--delete-after needs the journal, which remembers since when a key has been absent").advise("give a --state-dir"));
     }
     let Some(backup) = &job.options.backup else { return Ok(()) };

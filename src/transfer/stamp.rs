@@ -70,7 +70,8 @@ impl Stamp {
         }
         let crc = |name| user.get(name).and_then(|text: &String| u64::from_str_radix(text, 16).ok());
         Some(Self {
-            etag: ETag::new(fields.get("etag")?),
+            // Quoted, as it came from a service: what is inside of quotes stays as it is.
+            etag: ETag::new(&format!("\"{}\"", fields.get("etag")?)),
             version: fields.get("version").map(ToString::to_string),
             size: fields.get("size")?.parse().ok()?,
             modified: fields.get("modified").and_then(|text| text.parse().ok()),
@@ -128,6 +129,9 @@ mod tests {
         assert_eq!(user.get("colour").map(String::as_str), Some("red"));
         let read = Stamp::read(&user).expect("a stamp");
         assert_eq!(read, stamp);
+        let odd = Stamp { etag: ETag::new("\"W/a\""), ..stamp.clone() };
+        odd.write(&mut user);
+        assert_eq!(Stamp::read(&user), Some(odd), "what looks like a weak tag within its quotes is none");
         assert!(read.means(1, "900150983CD24FB0D6963F7D28E17F72"));
         assert!(!read.means(2, "900150983CD24FB0D6963F7D28E17F72") && !read.means(1, "") && !Stamp::default().means(0, ""));
     }

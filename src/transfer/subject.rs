@@ -73,6 +73,11 @@ impl Subject {
         Self { key, source: unknown(), destination: unknown(), here: None, there: None, destination_looked: false, read: false, proved: None }
     }
 
+    /// Takes what the journal knows of a key that nobody listed.
+    pub(crate) fn recall(&mut self, proved: Option<Proved>) {
+        self.proved = proved.map(Box::new);
+    }
+
     /// As the pure functions want it.
     pub(crate) fn pairing(&self) -> Pairing<'_> {
         fn lend(side: &Side<Listed>) -> Side<crate::storage::Entry<'_>> {

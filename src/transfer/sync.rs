@@ -74,6 +74,7 @@ impl Engine {
         // The source is asked for a key that nobody listed; else its listing has spoken.
         if matches!(subject.source, Side::Unknown(_)) {
             looked = true;
+            subject.recall(self.context.journal.proof(&subject.key).await?);
             subject.look(&self.ends, Look { source: true, destination: true, read: false }).await?;
             if matches!(subject.source, Side::Absent) {
                 let key = self.ends.source.key(subject.key.as_bytes());
@@ -97,6 +98,8 @@ impl Engine {
                 Decision::Skip => {
                     if looked {
                         self.learn(subject).await?;
+                        // A flight that died between its end and the record of it.
+                        self.copier.end_flight(&subject.key).await?;
                     }
                     return Ok(What::Skipped);
                 }

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("devserver", 4),
     ("config", 5),
     ("cli", 6),
+    ("fuzzing", 6),
 ];
 
 /// The dev server is there to catch the clients' mistakes: it may share types of the contract, never wire, signing or checksum code.

@@ -4,10 +4,12 @@ mod adapters;
 mod bad_input;
 mod cli;
 mod corruption;
+mod crash;
 mod devserver;
 mod disk;
 mod docs;
 mod doctor;
+mod faults;
 mod features;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
@@ -17,8 +19,10 @@ mod memory;
 mod oss;
 mod s3;
 mod sdk;
+mod simulation;
 mod stage;
 mod transport;
+mod weather;
 
 /// The binary, told by its environment where both clouds are, and nothing else of this machine: no keys, no proxy.
 fn dragon(s3_endpoint: &str, oss_endpoint: &str) -> std::process::Command {

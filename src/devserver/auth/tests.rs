@@ -94,7 +94,7 @@ fn receive(vector: &Value, version: &str) -> Received {
             key: vector["key"].as_str().map(|key| key.as_bytes().to_vec()),
             ignores_range: false,
         },
-        accounts: Accounts { keys: [(id.to_owned(), key)].into() },
+        accounts: Accounts { keys: [(id.to_owned(), key)].into(), ..Accounts::default() },
         region: vector["region"].as_str().unwrap_or("cn-hangzhou").to_owned(),
         now,
     }

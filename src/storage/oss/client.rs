@@ -1,9 +1,12 @@
 //! Sends signed requests: picks the endpoint, keeps the service's clock, follows a bucket home, and judges refusals.
 //!
+//! Where OSS served a request late, to hold the account to its limits, the next ones keep the wait that it named: it is the pace that
+//! the account may go, and no failure.
+//!
 //! One call is one attempt in the sense of the contract. Within it a request goes out again only where the answer itself said
 //! how to correct it: the right time, the right endpoint, a fresh token; each at most once.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,13 +23,14 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::key::Key;
 use crate::storage::payload::Payload;
+use crate::storage::transport::endpoints::{Choice, Endpoints};
 use crate::storage::transport::target::Target;
 use crate::storage::transport::{Response, Transport};
 
 /// Largest error document that is read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-/// How long an endpoint that could not be reached stands behind the others of its list.
-const ENDPOINT_REST: Duration = Duration::from_secs(60);
+/// Longest wait that an answer of success can impose.
+const PACE_MAX: Duration = Duration::from_secs(5);
 
 /// One request, before it has an address and a signature.
 #[derive(Debug)]
@@ -74,7 +78,8 @@ impl<'a> Request<'a> {
 /// An account's way to the service.
 #[derive(Debug)]
 pub(super) struct Client {
-    endpoints: Vec<EndpointState>,
+    endpoints: Vec<Endpoint>,
+    health: Arc<Endpoints>,
     region: String,
     signature: Signature,
     /// `None`: requests go out unsigned.
@@ -84,14 +89,8 @@ pub(super) struct Client {
     clock: Clock,
     /// The service's clock minus ours, in seconds.
     offset_seconds: AtomicI64,
-    opened: tokio::time::Instant,
-}
-
-#[derive(Debug)]
-struct EndpointState {
-    endpoint: Endpoint,
-    /// Milliseconds since `Client::opened` until which another endpoint is preferred.
-    rests_until_ms: AtomicU64,
+    /// Until when OSS asked for a slower pace.
+    paced_until: Mutex<Option<tokio::time::Instant>>,
 }
 
 /// A bucket as seen by its client: where it was found to live.
@@ -110,12 +109,22 @@ impl Home {
     }
 }
 
+impl Home {
+    fn move_to(&self, place: Option<(Endpoint, String)>) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    fn moved(&self) -> Option<(Endpoint, String)> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Address and region of one attempt.
 struct Way {
     endpoint: Endpoint,
     region: String,
-    /// Index in the list, where it comes from there.
-    listed: Option<usize>,
+    /// The choice from the list, where it comes from there.
+    listed: Option<Choice>,
 }
 
 impl Client {
@@ -126,27 +135,29 @@ impl Client {
         provider: Option<Arc<dyn CredentialsProvider>>,
         clock: Clock,
     ) -> Result<Self> {
+        let transport = Transport::new(&options.transport.for_endpoints(endpoints.len()))?;
         Ok(Self {
-            endpoints: endpoints.into_iter().map(|endpoint| EndpointState { endpoint, rests_until_ms: AtomicU64::new(0) }).collect(),
+            health: Endpoints::new(endpoints.iter().map(ToString::to_string), clock.clone()),
+            endpoints,
             region,
             signature: options.signature,
             provider,
             request_payer: options.request_payer,
-            transport: Transport::new(&options.transport)?,
-            opened: clock.instant(),
+            transport,
             clock,
             offset_seconds: AtomicI64::new(0),
+            paced_until: Mutex::new(None),
         })
     }
 
     /// Whether the endpoint belongs to one bucket, so that the service itself cannot be asked.
     pub(super) fn is_cname(&self) -> bool {
-        self.endpoints.iter().all(|e| e.endpoint.is_cname())
+        self.endpoints.iter().all(Endpoint::is_cname)
     }
 
     /// `scheme://host[:port]` of a bucket's requests, as configured.
     pub(super) fn address(&self, bucket: &str) -> String {
-        let endpoint = &self.way(None).endpoint;
+        let endpoint = &self.endpoints[self.health.current()];
         format!("{}://{}", endpoint.scheme(), endpoint.authority(Some(bucket)))
     }
 
@@ -165,16 +176,21 @@ impl Client {
             }
         };
         let mut corrected = Corrected::default();
+        self.keep_pace().await;
         loop {
             let credentials = self.credentials().await.map_err(place)?;
             let way = self.way(home);
             let response = self.attempt(home, request, &way, credentials.as_ref()).await.map_err(place)?;
             if response.status() < 300 {
+                if let Some(endpoint) = &way.listed {
+                    endpoint.worked();
+                }
                 if let Some(home) = home.filter(|_| response.head.headers.contains_key("x-oss-version-id")) {
                     home.shows_versions.store(true, Ordering::Relaxed);
                 }
-                if let Some(delay_ms) = response.header("x-oss-qos-delay-time") {
-                    tracing::debug!(operation = request.operation, delay_ms, "OSS served the request late, to hold the account to its limits");
+                if let Some(delay) = response.header("x-oss-qos-delay-time").and_then(|ms| ms.parse().ok()).map(Duration::from_millis) {
+                    tracing::debug!(operation = request.operation, ?delay, "OSS served the request late, to hold the account to its limits");
+                    *self.paced_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.instant() + delay.min(PACE_MAX));
                 }
                 return Ok(response);
             }
@@ -187,9 +203,19 @@ impl Client {
             let refusal = Refusal { on_object: request.key.is_some(), with_token, ..Refusal::new(status, &headers, &body) };
             let service_time = refusal.document.as_ref().and_then(|d| d.server_time).or(date);
             let error = refusal.into_error();
+            if let Some(endpoint) = &way.listed {
+                endpoint.refused(&error);
+            }
             if !self.correct(&error, &mut corrected, home, &way, credentials.as_ref(), service_time) {
                 return Err(place(error));
             }
+        }
+    }
+
+    async fn keep_pace(&self) {
+        let until = *self.paced_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = until {
+            self.clock.sleep(until.saturating_duration_since(self.clock.instant())).await;
         }
     }
 
@@ -200,20 +226,13 @@ impl Client {
         }
     }
 
-    /// Where to send next: the bucket's found home, else the first endpoint that does not rest, else the one that rests least.
+    /// Where to send next: the bucket's found home, else the endpoint of the list that is well.
     fn way(&self, home: Option<&Home>) -> Way {
-        if let Some((endpoint, region)) = home.and_then(|h| h.moved.lock().unwrap_or_else(PoisonError::into_inner).clone()) {
+        if let Some((endpoint, region)) = home.and_then(Home::moved) {
             return Way { endpoint, region, listed: None };
         }
-        let now = self.elapsed_ms();
-        let until = |i: usize| self.endpoints[i].rests_until_ms.load(Ordering::Relaxed);
-        let index = (0..self.endpoints.len()).find(|i| until(*i) <= now).or_else(|| (0..self.endpoints.len()).min_by_key(|i| until(*i))).unwrap_or(0);
-        Way { endpoint: self.endpoints[index].endpoint.clone(), region: self.region.clone(), listed: Some(index) }
-    }
-
-    fn elapsed_ms(&self) -> u64 {
-        let elapsed = self.clock.instant().saturating_duration_since(self.opened);
-        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+        let choice = self.health.choose();
+        Way { endpoint: self.endpoints[choice.index()].clone(), region: self.region.clone(), listed: Some(choice) }
     }
 
     async fn attempt(&self, home: Option<&Home>, request: &Request<'_>, way: &Way, credentials: Option<&Credentials>) -> Result<Response> {
@@ -234,15 +253,15 @@ impl Client {
         *message.method_mut() = request.method.clone();
         *message.uri_mut() = target.uri(way.endpoint.scheme(), &authority)?;
         *message.headers_mut() = headers;
-        let sent = self.transport.send(message).await;
-        if let (Err(error), Some(index)) = (&sent, way.listed.filter(|_| self.endpoints.len() > 1))
-            && error.kind() == ErrorKind::Unavailable
-        {
-            let rest = u64::try_from(ENDPOINT_REST.as_millis()).unwrap_or(u64::MAX);
-            self.endpoints[index].rests_until_ms.store(self.elapsed_ms().saturating_add(rest), Ordering::Relaxed);
-            tracing::warn!(endpoint = %way.endpoint, %error, "endpoint failed; the next one of the list is taken");
+        match &way.listed {
+            Some(endpoint) => self.transport.send_to(endpoint, message).await,
+            // Where the service led it no longer answers: the list says anew where to begin.
+            None => self.transport.send(message).await.inspect_err(|e| {
+                if let Some(home) = home.filter(|_| e.is_outage()) {
+                    home.move_to(None);
+                }
+            }),
         }
-        sent
     }
 
     fn signer<'a>(&self, credentials: &'a Credentials, region: &'a str) -> Signer<'a> {
@@ -289,7 +308,7 @@ impl Client {
     /// Moves to an endpoint that the service named, if keys may be shown to it.
     fn follow(&self, home: &Home, way: &Way, named: &str) -> bool {
         let Ok(endpoint) = way.endpoint.moved_to(named) else { return false };
-        let listed = self.endpoints.iter().find(|e| e.endpoint.host_and_port() == endpoint.host_and_port());
+        let listed = self.endpoints.iter().find(|e| e.host_and_port() == endpoint.host_and_port());
         let from_aliyun = way.endpoint.is_aliyun() && endpoint.is_aliyun();
         if endpoint == way.endpoint || way.endpoint.is_cname() || !(from_aliyun || listed.is_some()) {
             tracing::warn!(
@@ -300,10 +319,10 @@ impl Client {
             return false;
         }
         // One of the list is reached as the list says.
-        let endpoint = listed.map_or(endpoint, |l| l.endpoint.clone());
+        let endpoint = listed.cloned().unwrap_or(endpoint);
         let region = endpoint.region().unwrap_or_else(|| way.region.clone());
         tracing::warn!(bucket = home.name, %endpoint, region, "the bucket lives elsewhere; following it there. Set the store's endpoint and region to these");
-        *home.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoint, region));
+        home.move_to(Some((endpoint, region)));
         true
     }
 

@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_service_says_cannot_steer_a_terminal() {
+        let none = HeaderMap::new();
+        let body = "<Error><Code>X\u{1b}[2J</Code><Message>\u{202e}no\n</Message><RequestId>R\u{7}</RequestId></Error>";
+        let told = Refusal::new(400, &none, body.as_bytes()).into_error().to_string();
+        assert_eq!(told, "\\u{202e}no (HTTP 400, code X\\u{1b}[2J, request id R\\u{7})");
+    }
+
+    #[test]
     fn a_delay_that_the_service_names_is_kept() {
         let wait = Some(Duration::from_millis(75));
         assert_eq!(refuse(503, "ServiceUnavailable", "", &[("x-oss-qos-delay-time", "75")]).retry(), Retry::Slow { after: wait });

@@ -80,7 +80,7 @@ pub(super) struct Headers<'a>(pub(super) &'a HeaderMap);
 
 impl Headers<'_> {
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).map(text::decode)
+        self.0.get(name).map(text::plain)
     }
 
     fn number(&self, name: &str) -> Option<u64> {
@@ -180,6 +180,15 @@ mod tests {
         let headers = WriteDefaults::default().write(&written).expect("headers");
         assert!(headers.values().all(|v| v.to_str().is_ok()), "visible ASCII only: {headers:?}");
         assert_eq!(Headers(&headers).info(0).attributes.user, written.user);
+    }
+
+    #[test]
+    fn headers_that_are_no_metadata_are_taken_as_they_stand() {
+        let word = "=?UTF-8?B?5Lit?=";
+        let headers: HeaderMap = [(http::header::CONTENT_DISPOSITION, HeaderValue::from_static(word))].into_iter().collect();
+        let read = Headers(&headers).info(0).attributes;
+        assert_eq!(read.content_disposition.as_deref(), Some(word));
+        assert_eq!(WriteDefaults::default().write(&read).expect("headers")["content-disposition"], word);
     }
 
     #[test]

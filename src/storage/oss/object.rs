@@ -134,7 +134,7 @@ impl Bucket {
 }
 
 /// The whole length and the bytes that a body holds. Anything but what was asked for is an error: a 200 to a ranged GET is all of the object.
-fn body_range(status: u16, headers: &HeaderMap, asked: Option<&std::ops::Range<u64>>) -> Result<(u64, std::ops::Range<u64>)> {
+pub(super) fn body_range(status: u16, headers: &HeaderMap, asked: Option<&std::ops::Range<u64>>) -> Result<(u64, std::ops::Range<u64>)> {
     let headers = Headers(headers);
     let (size, range) = match (asked, status) {
         (None, 200) => {

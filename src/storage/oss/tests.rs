@@ -350,6 +350,20 @@ async fn a_bucket_is_followed_within_the_stores_own_list_only() {
 }
 
 #[tokio::test]
+async fn a_home_that_no_longer_answers_is_asked_for_anew() {
+    let home = Canned::start(|_, _| answer(200, &[("etag", "\"A\"")], "")).await;
+    let (named, listed) = (home.url.trim_start_matches("http://").to_owned(), home.url.clone());
+    let elsewhere = Canned::start(move |_, _| refusal(403, "AccessDenied", &format!("<Endpoint>{named}</Endpoint>"))).await;
+    let store = open(Options { endpoints: vec![elsewhere.url.clone(), listed], ..options("") });
+    store.put(&"k".into(), "x".into(), Put::default()).await.expect("followed");
+    drop(home);
+    for asked in [1, 2] {
+        let e = store.put(&"k".into(), "x".into(), Put::default()).await.expect_err("nobody there");
+        assert_eq!((e.kind(), elsewhere.asked().len()), (ErrorKind::Unavailable, asked));
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_cannot_be_reached_gives_way_to_the_next() {
     let server = Canned::start(|_, _| answer(200, &[("etag", "\"A\"")], "")).await;
     let store = open(Options { endpoints: vec!["http://127.0.0.1:1".into(), server.url.clone()], ..options("") });

@@ -37,16 +37,6 @@ const PROBE_DELAY_MAX: Duration = Duration::from_secs(30);
 /// How often an outage that goes on is told.
 const TELLING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Whether an error may mean that the service, or the road to it, is down. Throttling does not; but a 503 that names no reason to slow
-/// down, as every refused HEAD is, does not say that it is throttling.
-pub(super) fn is_outage(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Unavailable => true,
-        ErrorKind::Throttled => error.answer().is_some_and(|a| a.http_status == 503 && matches!(a.code.as_str(), "" | "ServiceUnavailable")),
-        _ => false,
-    }
-}
-
 /// One store's breaker.
 pub(super) struct Breaker {
     /// The store, for the log.
@@ -124,7 +114,7 @@ impl Breaker {
         self.position.send_modify(|position| *position = Position { open: false, ended: position.ended + u64::from(real) });
     }
 
-    /// Notes a failure that [`is_outage`]; `last_try`: the request would give up now.
+    /// Notes a failure that may mean an outage ([`Error::is_outage`]); `last_try`: the request would give up now.
     pub(super) fn failed(&self, error: &Error, last_try: bool) {
         if self.give_up_after == Some(Duration::ZERO) {
             return;
@@ -178,7 +168,7 @@ impl Breaker {
             self.until(Some(due)).await;
             self.metrics.outage_probes.add(1);
             match probe().await {
-                Err(error) if is_outage(&error) => self.unanswered(error),
+                Err(error) if error.is_outage() => self.unanswered(error),
                 // Whatever else it says, it is there.
                 _ => self.alive(),
             }

@@ -3,7 +3,7 @@ use futures::TryStreamExt;
 use super::*;
 use crate::storage::conformance;
 use crate::storage::fault::{Effect, Fault, FaultLayer};
-use crate::storage::memory::MemoryStore;
+use crate::storage::memory::{MemoryOptions, MemoryStore};
 
 mod outages;
 
@@ -19,7 +19,8 @@ fn stage(faults: impl IntoIterator<Item = Fault>) -> Stage {
 
 fn stage_with(options: Options, faults: impl IntoIterator<Item = Fault>) -> Stage {
     let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 1);
-    let faults = FaultLayer::new(Arc::new(MemoryStore::new("b")), clock.clone(), faults);
+    let store = MemoryStore::with("b", MemoryOptions { clock: clock.clone(), ..MemoryOptions::default() });
+    let faults = FaultLayer::new(Arc::new(store), clock.clone(), faults);
     let metrics = Arc::<Metrics>::default();
     Stage { store: Retry::new(Arc::new(faults.clone()), options, clock, metrics.clone()), faults, metrics }
 }
@@ -156,6 +157,29 @@ async fn a_conditional_write_knows_its_own_object() {
     stage.store.put(&"a".into(), "x".into(), put()).await.expect("the first attempt wrote it");
     let other = stage.store.put(&"a".into(), "x".into(), put()).await.expect_err("it is there now");
     assert_eq!(other.kind(), ErrorKind::Exists);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_begun_twice_is_given_up_and_no_other() {
+    let lost = Effect::LoseAnswer(Error::new(ErrorKind::Unavailable, "reset"));
+    let stage = stage([Fault::on(Operation::CreateUpload, lost).nth(5)]);
+    let multipart: &dyn Multipart = &stage.store;
+    let begin = async |key: &str| {
+        let id = multipart.create(&key.into(), &Attributes::default()).await.expect("begun");
+        Upload { key: key.into(), id }
+    };
+    let old = begin("a").await;
+    stage.store.0.clock.sleep(Duration::from_secs(3600)).await;
+    let (longer, other) = (begin("a/b").await, begin("b").await);
+    let used = begin("a").await;
+    multipart.upload_part(&used, 1, "x".into(), None).await.expect("a part");
+    let ours = begin("a").await;
+    assert_eq!(stage.faults.calls(Operation::CreateUpload), 6);
+    let mut open: Vec<_> = multipart.list_uploads(Key::EMPTY).map_ok(|open| open.upload).try_collect().await.expect("listed");
+    open.sort_by(|a, b| a.id.0.cmp(&b.id.0));
+    let mut wanted = vec![old, longer, other, used, ours];
+    wanted.sort_by(|a, b| a.id.0.cmp(&b.id.0));
+    assert_eq!(open, wanted, "all but the one whose answer was lost");
 }
 
 #[test]

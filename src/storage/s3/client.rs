@@ -3,7 +3,7 @@
 //! A request is one attempt. What is set right here is not the weather but a mistake that the answer corrects: the bucket's
 //! region, this machine's clock, an expired token. Each is corrected at most once a request.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -15,6 +15,7 @@ use super::errors::{self, Refusal};
 use super::{Options, sdk, sign};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::transport::endpoints::Endpoints;
 use crate::storage::transport::target::Target;
 use crate::storage::transport::{Response, Transport};
 use crate::storage::{Key, Payload};
@@ -33,7 +34,7 @@ pub(super) struct Client {
     /// Empty for AWS's own.
     pub(super) endpoints: Vec<String>,
     transport: Transport,
-    endpoint_index: AtomicUsize,
+    health: Arc<Endpoints>,
     skew_millis: AtomicI64,
     checksums_refused: AtomicBool,
     checksums_unstated: AtomicBool,
@@ -42,18 +43,18 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn open(options: Options, clock: Clock) -> Result<Self> {
         options.check()?;
-        let transport = Transport::new(&options.transport)?;
+        let transport = Transport::new(&options.transport.for_endpoints(options.endpoints.len()))?;
         // The SDK's loaders make a large future.
         let found = Box::pin(sdk::find(&options, &transport, &clock)).await?;
         Ok(Self {
             options,
             credentials: CredentialCache::new(found.provider, clock.clone()),
+            health: Endpoints::new(found.endpoints.iter().cloned(), clock.clone()),
             clock,
             sdk: found.client,
             region: found.region,
             endpoints: found.endpoints,
             transport,
-            endpoint_index: AtomicUsize::new(0),
             skew_millis: AtomicI64::new(0),
             checksums_refused: AtomicBool::new(false),
             checksums_unstated: AtomicBool::new(false),
@@ -87,19 +88,6 @@ impl Client {
     pub(super) fn service_time(&self) -> Timestamp {
         let skew = SignedDuration::from_millis(self.skew_millis.load(Ordering::Relaxed));
         self.clock.now().saturating_add(skew).unwrap_or(Timestamp::MAX)
-    }
-
-    fn endpoint(&self) -> (usize, Option<&str>) {
-        let index = self.endpoint_index.load(Ordering::Relaxed) % self.endpoints.len().max(1);
-        (index, self.endpoints.get(index).map(String::as_str))
-    }
-
-    /// The next request goes to the next endpoint of the list.
-    fn leave_endpoint(&self, index: usize, why: &Error) {
-        let next = (index + 1) % self.endpoints.len().max(1);
-        if next != index && self.endpoint_index.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            tracing::warn!(from = self.endpoints[index], to = self.endpoints[next], error = %why, "the S3 endpoint fails; the next one is tried");
-        }
     }
 }
 
@@ -172,39 +160,43 @@ impl Bucket {
     }
 
     /// Where the bucket is, as far as is known.
-    pub(super) async fn site(&self) -> Result<(usize, Arc<Site>)> {
-        let (index, endpoint) = self.client.endpoint();
+    pub(super) async fn site(&self) -> Result<Arc<Site>> {
+        self.site_at(self.client.health.current()).await
+    }
+
+    /// The same at an endpoint of the list.
+    async fn site_at(&self, index: usize) -> Result<Arc<Site>> {
         let region = {
             let place = self.place.read().unwrap_or_else(PoisonError::into_inner);
             match &place.site {
-                Some((of, site)) if *of == index => return Ok((index, site.clone())),
+                Some((of, site)) if *of == index => return Ok(site.clone()),
                 _ => place.region.clone(),
             }
         };
+        let endpoint = self.client.endpoints.get(index).map(String::as_str);
         let site = Arc::new(endpoint::resolve(&self.client.options, endpoint, &region, &self.name).await?);
         let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
         if place.region == region {
             place.site = Some((index, site.clone()));
         }
-        Ok((index, site))
+        Ok(site)
     }
 
     /// Sends, and returns a successful answer. An error has what the service said; it does not yet name operation, key and store.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response> {
         let mut corrected = Corrected::default();
         loop {
-            let (index, site) = self.site().await?;
+            let endpoint = self.client.health.choose();
+            let site = self.site_at(endpoint.index()).await?;
             let held = self.client.credentials.current().await?;
             let request = self.request(call, &site, held.as_deref()).await?;
-            let response = self.client.transport.send(request).await.inspect_err(|e| {
-                if e.kind() == ErrorKind::Unavailable {
-                    self.client.leave_endpoint(index, e);
-                }
-            })?;
+            let response = self.client.transport.send_to(&endpoint, request).await?;
             if response.head.status.is_success() {
+                endpoint.worked();
                 return Ok(response);
             }
             let refusal = Refusal::read(response).await;
+            endpoint.refused(&refusal.error);
             if self.set_right(&refusal, call, &site, held.as_ref(), &mut corrected).await? {
                 continue;
             }
@@ -269,7 +261,7 @@ impl Bucket {
     /// Learns the bucket's region from a refusal, or by asking. Requests that come together share one question.
     async fn learn_region(&self, refusal: &Refusal, site: &Site) -> Result<bool> {
         let _one = self.learning.lock().await;
-        let known = self.site().await?.1;
+        let known = self.site().await?;
         if known.region != site.region {
             return Ok(true);
         }

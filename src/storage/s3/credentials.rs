@@ -7,13 +7,11 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::identity::Identity;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How long before their end credentials are fetched anew (protocol.md section 6).
-const REFRESH_EARLY: SignedDuration = SignedDuration::from_mins(5);
+use crate::storage::renewal::{self, AFTER_FAILURE};
 
 /// Credentials in the form that the signer takes.
 pub(super) struct Held {
@@ -41,36 +39,50 @@ impl From<Credentials> for Held {
     }
 }
 
+#[derive(Clone)]
+struct Kept {
+    held: Arc<Held>,
+    /// When to fetch anew.
+    due: Option<Timestamp>,
+}
+
 /// The credentials of one account; `provider` is `None` where requests are not signed.
 pub(super) struct CredentialCache {
     provider: Option<SharedCredentialsProvider>,
-    held: RwLock<Option<Arc<Held>>>,
+    kept: RwLock<Option<Kept>>,
     fetching: tokio::sync::Mutex<()>,
     clock: Clock,
 }
 
 impl CredentialCache {
     pub(super) fn new(provider: Option<SharedCredentialsProvider>, clock: Clock) -> Self {
-        Self { provider, held: RwLock::default(), fetching: tokio::sync::Mutex::default(), clock }
+        Self { provider, kept: RwLock::default(), fetching: tokio::sync::Mutex::default(), clock }
     }
 
     /// The credentials to sign with, `None` for an anonymous caller.
     pub(super) async fn current(&self) -> Result<Option<Arc<Held>>> {
         let Some(provider) = &self.provider else { return Ok(None) };
-        if let Some(held) = self.kept().filter(|h| !self.is_due(h)) {
-            return Ok(Some(held));
-        }
-        let _one = self.fetching.lock().await;
         let kept = self.kept();
-        if let Some(held) = kept.clone().filter(|h| !self.is_due(h)) {
-            return Ok(Some(held));
+        if let Some(kept) = kept.as_ref().filter(|kept| self.is_fresh(kept)) {
+            return Ok(Some(kept.held.clone()));
+        }
+        // While one caller fetches, the others go on with what still works, and wait only where nothing does.
+        let _one = match (self.fetching.try_lock(), kept) {
+            (Ok(guard), _) => guard,
+            (Err(_), Some(kept)) if self.still_works(&kept.held) => return Ok(Some(kept.held)),
+            (Err(_), _) => self.fetching.lock().await,
+        };
+        let kept = self.kept();
+        if let Some(kept) = kept.as_ref().filter(|kept| self.is_fresh(kept)) {
+            return Ok(Some(kept.held.clone()));
         }
         match self.fetch(provider).await {
             Ok(held) => Ok(Some(held)),
-            // They still serve for a while: a source that stumbles must not stop the work.
-            Err(e) => match kept.filter(|h| h.expires.is_none_or(|at| at > self.clock.now())) {
-                Some(held) => {
+            // A source that stumbles must not stop the work.
+            Err(e) => match kept.filter(|kept| self.still_works(&kept.held)) {
+                Some(Kept { held, .. }) => {
                     tracing::warn!(error = %e, "cannot refresh the S3 credentials; the old ones still serve");
+                    self.keep(Kept { held: held.clone(), due: self.clock.now().checked_add(AFTER_FAILURE).ok() });
                     Ok(Some(held))
                 }
                 None => Err(e),
@@ -81,8 +93,8 @@ impl CredentialCache {
     /// Fetches anew because the service says that `stale` has expired. Callers that come together share one fetch.
     pub(super) async fn refresh(&self, stale: &Arc<Held>) -> Result<Arc<Held>> {
         let _one = self.fetching.lock().await;
-        if let Some(held) = self.kept().filter(|h| !Arc::ptr_eq(h, stale)) {
-            return Ok(held);
+        if let Some(kept) = self.kept().filter(|kept| !Arc::ptr_eq(&kept.held, stale)) {
+            return Ok(kept.held);
         }
         match &self.provider {
             Some(provider) => self.fetch(provider).await,
@@ -95,12 +107,20 @@ impl CredentialCache {
         Ok(self.current().await?.map(|h| h.access_key_id.clone()).unwrap_or_default())
     }
 
-    fn kept(&self) -> Option<Arc<Held>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn kept(&self) -> Option<Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn is_due(&self, held: &Held) -> bool {
-        held.expires.is_some_and(|at| at.duration_since(self.clock.now()) < REFRESH_EARLY)
+    fn keep(&self, kept: Kept) {
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    fn is_fresh(&self, kept: &Kept) -> bool {
+        kept.due.is_none_or(|at| self.clock.now() < at)
+    }
+
+    fn still_works(&self, held: &Held) -> bool {
+        held.expires.is_none_or(|at| self.clock.now() < at)
     }
 
     async fn fetch(&self, provider: &SharedCredentialsProvider) -> Result<Arc<Held>> {
@@ -113,7 +133,7 @@ impl CredentialCache {
                 .advise("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or the store's own keys; or anonymous = true for a public bucket")
         })?;
         let held = Arc::new(Held::from(credentials));
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
+        self.keep(Kept { held: held.clone(), due: held.expires.map(|at| renewal::due(self.clock.now(), at)) });
         Ok(held)
     }
 }

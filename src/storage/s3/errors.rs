@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{CloudAnswer, Error, ErrorKind};
+use crate::storage::key::escape;
 use crate::storage::transport::Response;
 use crate::storage::transport::xml::ErrorDocument;
 
@@ -29,7 +30,7 @@ impl Refusal {
     pub(super) async fn read(response: Response) -> Self {
         let header = |name: &str| response.header(name).map(str::to_owned).filter(|v| !v.is_empty());
         let status = response.status();
-        let (region, request_id) = (header("x-amz-bucket-region"), header("x-amz-request-id").unwrap_or_default());
+        let (region, request_id) = (header("x-amz-bucket-region"), header("x-amz-request-id").map(|id| escape(id.as_bytes())).unwrap_or_default());
         let retry_after = header("retry-after").and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
         let server_time = header("date").and_then(|d| jiff::fmt::rfc2822::parse(&d).ok()).map(|t| t.timestamp());
         let delete_marker = header("x-amz-delete-marker").is_some_and(|v| v == "true");
@@ -54,7 +55,7 @@ impl Refusal {
             (true, true) => format!("the service answered {}", http::StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |s| s.to_string())),
         };
         let request_id = if request_id.is_empty() { document.request_id.clone() } else { request_id };
-        let mut error = Error::new(kind, crate::storage::key::escape(message.as_bytes()))
+        let mut error = Error::new(kind, message)
             .answered(CloudAnswer { http_status: status, code: document.code.clone(), request_id, ec: document.ec.clone() })
             .advise(advice);
         if let Some(right) = [&document.region, &document.endpoint].into_iter().find(|s| !s.is_empty()) {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Options;
 use crate::error::{Error, Result};
 use crate::storage::checksum::{Algorithm, Checksums, Composite};
-use crate::storage::transport::{Response, text};
+use crate::storage::transport::text;
 use crate::storage::{Attributes, Condition, ETag, Encryption, Kind, ObjectInfo, Restore};
 
 const META: &str = "x-amz-meta-";
@@ -69,9 +69,9 @@ pub(super) fn write_condition(headers: &mut HeaderMap, condition: Option<&Condit
 }
 
 /// What the answer to HEAD or GET says of the object. `size` and `checksums` are the whole object's only where the answer is not a range's.
-pub(super) fn read_info(response: &Response) -> Result<ObjectInfo> {
-    let header = |name: &str| response.header(name).map(str::to_owned).filter(|v| !v.is_empty());
-    let user = response.head.headers.iter().filter_map(|(name, value)| {
+pub(super) fn read_info(headers: &HeaderMap) -> Result<ObjectInfo> {
+    let header = |name: &str| headers.get(name).map(text::plain).filter(|v| !v.is_empty());
+    let user = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix(META)?;
         Some((name.to_owned(), text::decode(value)))
     });
@@ -88,18 +88,17 @@ pub(super) fn read_info(response: &Response) -> Result<ObjectInfo> {
             .map(|algorithm| Encryption { algorithm, key_id: header("x-amz-server-side-encryption-aws-kms-key-id") }),
         acl: None,
     };
-    let size =
-        response.header("content-length").and_then(|v| v.parse().ok()).ok_or_else(|| Error::integrity("the answer does not say how long the object is"))?;
+    let size = header("content-length").and_then(|v| v.parse().ok()).ok_or_else(|| Error::integrity("the answer does not say how long the object is"))?;
     Ok(ObjectInfo {
         size,
-        etag: ETag::new(response.header("etag").unwrap_or_default()),
-        modified: response.header("last-modified").and_then(http_date),
+        etag: ETag::new(&header("etag").unwrap_or_default()),
+        modified: header("last-modified").and_then(|v| http_date(&v)),
         version: header("x-amz-version-id").filter(|v| v != "null"),
         kind: Kind::Object,
-        restore: response.header("x-amz-restore").map_or(Restore::None, restore),
-        checksums: read_checksums(&response.head.headers),
+        restore: header("x-amz-restore").map_or(Restore::None, |v| restore(&v)),
+        checksums: read_checksums(headers),
         attributes,
-        parts: response.header("x-amz-mp-parts-count").and_then(|v| v.parse().ok()),
+        parts: header("x-amz-mp-parts-count").and_then(|v| v.parse().ok()),
     })
 }
 

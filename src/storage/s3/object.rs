@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::stream::StreamExt;
 use http::{HeaderMap, Method};
 use md5::{Digest, Md5};
 
@@ -46,7 +47,7 @@ fn read<'a>(method: Method, object: &'a ObjectRef) -> Result<Call<'a>> {
 }
 
 pub(super) async fn head(bucket: &Bucket, object: &ObjectRef) -> Result<ObjectInfo> {
-    read_info(&bucket.send(&read(Method::HEAD, object)?).await?)
+    read_info(&bucket.send(&read(Method::HEAD, object)?).await?.head.headers)
 }
 
 /// The size of one part, by HEAD with partNumber (protocol.md section 3).
@@ -57,7 +58,7 @@ pub(super) async fn stored_part(bucket: &Bucket, object: &ObjectRef, number: u32
         Err(e) if e.answer().is_some_and(|a| a.http_status == 416) => return Ok(None),
         Err(e) => return Err(e),
     };
-    let info = read_info(&response)?;
+    let info = read_info(&response.head.headers)?;
     // A service that does not know the parameter answers for the whole object, and names no parts.
     Ok(info.parts.map(|parts| StoredPart { size_bytes: info.size, parts }))
 }
@@ -74,7 +75,7 @@ pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result
         set(&mut call.headers, "if-match", &etag.quoted())?;
     }
     let response = bucket.send(&call).await?;
-    let mut info = read_info(&response)?;
+    let mut info = read_info(&response.head.headers)?;
     if get.if_match.as_ref().is_some_and(|pinned| *pinned != info.etag) {
         return Err(Error::new(ErrorKind::Changed, format!("the object has the ETag {} now", info.etag)));
     }
@@ -91,7 +92,10 @@ pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result
             range
         }
     };
-    let body = payload::exactly(response.into_stream(), range.end - range.start);
+    let (key, store) = (object.key.clone(), bucket.to_string());
+    let body = payload::exactly(response.into_stream(), range.end - range.start)
+        .map(move |chunk| chunk.map_err(|e| e.during("get").on_key(&key).in_store(&store)))
+        .boxed();
     Ok(GetOutput { info, range, body })
 }
 
@@ -233,7 +237,7 @@ pub(super) async fn presign(bucket: &Bucket, method: PresignMethod, object: &Obj
         PresignMethod::Get => Method::GET,
         PresignMethod::Put => Method::PUT,
     };
-    let (_, site) = bucket.site().await?;
+    let site = bucket.site().await?;
     let call = Call::new(method, Some(&object.key)).with_some("versionId", object.version.as_ref());
     let mut target = call.target(&site);
     if let Some(held) = bucket.client.credentials.current().await? {

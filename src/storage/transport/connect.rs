@@ -1,36 +1,38 @@
-//! Opens connections: name resolution, TCP, proxy, TLS.
+//! Opens connections: TCP, proxy, TLS.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
+use super::dial::{self, Dialer};
 use super::stream::Stream;
 use super::{Options, proxy, tls};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait for an instance metadata service, which is on this link or nowhere.
 const METADATA_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After how much silence the kernel asks whether the other side is still there.
+#[cfg(target_os = "linux")]
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Opens plain and TLS connections, straight or through a proxy.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Parts>);
 
 struct Parts {
-    tcp: HttpConnector<Resolver>,
+    dialer: Dialer,
     tls: tokio_rustls::TlsConnector,
     proxies: Matcher,
     connect_timeout: Duration,
@@ -42,12 +44,14 @@ impl Connector {
     }
 
     fn with_environment(options: &Options, env: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(30)));
-        tcp.set_connect_timeout(Some(options.connect_timeout));
-        Ok(Self(Arc::new(Parts { tcp, tls: tls::connector(options, env)?, proxies: proxy::rules(options, env)?, connect_timeout: options.connect_timeout })))
+        let dialer = Dialer::new(dial::System, Clock::system());
+        let (tls, proxies) = (tls::connector(options, env)?, proxy::rules(options, env)?);
+        Ok(Self(Arc::new(Parts { dialer, tls, proxies, connect_timeout: options.connect_timeout })))
+    }
+
+    /// Notes that an address fell silent, so that the next connections go to others of its name.
+    pub(super) fn suspect(&self, address: std::net::SocketAddr) {
+        self.0.dialer.suspect(address);
     }
 
     async fn open(self, uri: Uri) -> Result<TokioIo<Stream>> {
@@ -66,9 +70,12 @@ impl Connector {
 
     /// A TCP connection to the URI's own host.
     async fn dial(&self, uri: &Uri) -> Result<Stream> {
-        let tcp = self.0.tcp.clone().call(uri.clone()).await.map_err(|e| refused(uri, &e))?.into_inner();
-        prefer_bbr(&tcp);
-        Ok(Stream::new(tcp))
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
+        let tcp = self.0.dialer.dial(host, port).await.map_err(|failure| refused(uri, failure))?;
+        tune(&tcp);
+        let address = tcp.peer_addr().ok();
+        Ok(Stream::new(tcp).at(address))
     }
 
     /// A tunnel through the proxy to the URI's host.
@@ -108,38 +115,37 @@ async fn within<T>(limit: Duration, host: &str, what: &str, step: impl Future<Ou
     tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// On a lossy long road BBR carries fifty times what CUBIC does (performance.md 4). A kernel that lacks it, or forbids it, keeps its own.
-fn prefer_bbr(tcp: &tokio::net::TcpStream) {
+/// On a lossy long road BBR carries fifty times what CUBIC does (performance.md 4). A kernel that lacks it, or forbids it, keeps its own;
+/// so it is with the rest.
+fn tune(tcp: &tokio::net::TcpStream) {
+    let _ = tcp.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_keepalive(tcp, true);
     #[cfg(target_os = "linux")]
-    let _ = rustix::net::sockopt::set_tcp_congestion(tcp, "bbr");
-    #[cfg(not(target_os = "linux"))]
-    let _ = tcp;
+    {
+        let _ = rustix::net::sockopt::set_tcp_keepidle(tcp, KEEPALIVE);
+        let _ = rustix::net::sockopt::set_tcp_keepintvl(tcp, KEEPALIVE);
+        let _ = rustix::net::sockopt::set_tcp_congestion(tcp, "bbr");
+    }
 }
 
 /// Says which host refused a TCP connection, and how.
-fn refused(uri: &Uri, e: &(dyn std::error::Error + 'static)) -> Error {
+fn refused(uri: &Uri, failure: dial::Failure) -> Error {
+    let unknown =
+        |message: String| Error::new(ErrorKind::Unavailable, message).advise("check the spelling of the endpoint, region and bucket, and this machine's DNS");
+    let name = uri.host().unwrap_or_default();
+    let e = match failure {
+        dial::Failure::Unresolved(e) => return unknown(format!("cannot resolve the name {name}")).caused_by(e),
+        dial::Failure::NoAddress => return unknown(format!("the name {name} has no address")),
+        dial::Failure::Refused(e) => e,
+    };
     let address = uri.authority().map(ToString::to_string).unwrap_or_default();
-    let mut source = Some(e);
-    while let Some(s) = source {
-        if let Some(ours) = s.downcast_ref::<Error>() {
-            return ours.clone();
-        }
-        if let Some(e) = s.downcast_ref::<io::Error>() {
-            let (how, advice) = match e.kind() {
-                io::ErrorKind::ConnectionRefused => {
-                    ("nothing listens there (connection refused)", "check the endpoint's host and port, and that the service runs")
-                }
-                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ("there is no route", "check the network, and whether a proxy is needed"),
-                io::ErrorKind::TimedOut => ("it did not answer in time", "check the endpoint, the firewall and the proxy"),
-                _ => ("the connection failed", ""),
-            };
-            return Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {how}"))
-                .caused_by(io::Error::new(e.kind(), e.to_string()))
-                .advise(advice);
-        }
-        source = s.source();
-    }
-    Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {e}"))
+    let (how, advice) = match e.kind() {
+        io::ErrorKind::ConnectionRefused => ("nothing listens there (connection refused)", "check the endpoint's host and port, and that the service runs"),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ("there is no route", "check the network, and whether a proxy is needed"),
+        io::ErrorKind::TimedOut => ("it did not answer in time", "check the endpoint, the firewall and the proxy"),
+        _ => ("the connection failed", ""),
+    };
+    Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {how}")).caused_by(e).advise(advice)
 }
 
 impl Service<Uri> for Connector {
@@ -173,54 +179,6 @@ impl Service<Uri> for Ready {
     }
 }
 
-/// Resolves a name anew for each connection, and starts with another of its addresses each time, so that load spreads and an
-/// address that went bad is left. The system's preference between IPv6 and IPv4 stands. A name below `localhost` is this machine,
-/// whatever DNS says (RFC 6761): `bucket.localhost` is a bucket of a dev server.
-#[derive(Clone, Default)]
-struct Resolver(Arc<AtomicUsize>);
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let turn = self.0.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move {
-            let unknown = |message: String| {
-                Error::new(ErrorKind::Unavailable, message).advise("check the spelling of the endpoint, region and bucket, and this machine's DNS")
-            };
-            if name.as_str().ends_with(".localhost") {
-                return Ok(vec![(std::net::Ipv4Addr::LOCALHOST, 0).into(), (std::net::Ipv6Addr::LOCALHOST, 0).into()].into_iter());
-            }
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|e| unknown(format!("cannot resolve the name {name}")).caused_by(e))?;
-            let addresses = rotate(found.collect(), turn);
-            if addresses.is_empty() {
-                return Err(unknown(format!("the name {name} has no address")));
-            }
-            Ok(addresses.into_iter())
-        })
-    }
-}
-
-/// Turns the addresses of each family by `turn`; the family of the first stays first.
-fn rotate(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut preferred, mut other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
-    for family in [&mut preferred, &mut other] {
-        if !family.is_empty() {
-            let by = turn % family.len();
-            family.rotate_left(by);
-        }
-    }
-    preferred.append(&mut other);
-    preferred
-}
-
 /// Turns a transport failure into an error that says which host failed and how.
 pub(super) fn classify(host: &str, e: hyper_util::client::legacy::Error) -> Error {
     // A failed source of a request body, and a failed connection, come back wrapped: they are the errors to report, as they are.
@@ -232,18 +190,4 @@ pub(super) fn classify(host: &str, e: hyper_util::client::legacy::Error) -> Erro
         source = s.source();
     }
     Error::new(ErrorKind::Unavailable, format!("the connection to {host} broke before it answered")).caused_by(e)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_rotate_within_their_family() {
-        let all: Vec<SocketAddr> = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"].iter().map(|a| a.parse().expect("an address")).collect();
-        let text = |turn| rotate(all.clone(), turn).iter().map(|a| a.ip().to_string()).collect::<Vec<_>>().join(" ");
-        assert_eq!(text(0), "::1 ::2 10.0.0.1 10.0.0.2");
-        assert_eq!(text(1), "::2 ::1 10.0.0.2 10.0.0.1");
-        assert!(rotate(Vec::new(), 3).is_empty());
-    }
 }

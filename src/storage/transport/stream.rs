@@ -1,7 +1,10 @@
 //! One connection's bytes, whatever lies below them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -11,6 +14,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// What a request may know of the connection it goes over.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Line {
+    /// The address that was connected to: the proxy's, where there is one.
+    pub(super) address: Option<SocketAddr>,
+    /// Bytes that the kernel has taken, by all requests so far.
+    written_bytes: Arc<AtomicU64>,
+}
+
+impl Line {
+    /// Bytes that the kernel has taken, by all requests so far: it takes more only as the other side reads.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection on which a failed write does not hide the answer.
 ///
 /// A service that refuses an upload often answers and then resets the connection while the body is still on its way. The write
@@ -18,13 +37,38 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// side has been read to its end: either an answer comes, or the write's error does.
 pub(super) struct Stream {
     wire: Box<dyn Wire>,
+    line: Line,
+    /// Bytes written here are counted already, further down.
+    counted: bool,
     write_failure: Option<io::Error>,
     read_ended: bool,
 }
 
 impl Stream {
     pub(super) fn new(wire: impl Wire + 'static) -> Self {
-        Self { wire: Box::new(wire), write_failure: None, read_ended: false }
+        Self { wire: Box::new(wire), line: Line::default(), counted: false, write_failure: None, read_ended: false }
+    }
+
+    /// The same, connected to an address.
+    pub(super) fn at(mut self, address: Option<SocketAddr>) -> Self {
+        self.line.address = address;
+        self
+    }
+
+    /// A connection within another one.
+    pub(super) fn over(wire: impl Wire + 'static, line: Line) -> Self {
+        Self { line, counted: true, ..Self::new(wire) }
+    }
+
+    /// What is known of it.
+    pub(super) fn line(&self) -> Line {
+        self.line.clone()
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), false) = (written, self.counted) {
+            self.line.written_bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
     }
 
     fn hold<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -66,6 +110,7 @@ impl AsyncWrite for Stream {
             return held;
         }
         let written = Pin::new(&mut self.wire).poll_write(cx, buf);
+        self.count(&written);
         self.hold(written, cx)
     }
 
@@ -74,6 +119,7 @@ impl AsyncWrite for Stream {
             return held;
         }
         let written = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
+        self.count(&written);
         self.hold(written, cx)
     }
 
@@ -99,7 +145,7 @@ impl AsyncWrite for Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(self.line())
     }
 }
 

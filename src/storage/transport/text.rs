@@ -15,11 +15,14 @@ pub(in crate::storage) fn encode(value: &str) -> HeaderValue {
     HeaderValue::try_from(text).expect("only visible ASCII and spaces are left")
 }
 
-/// Reads a value, whoever wrote it: encoded-words, UTF-8 as it stands, or else ISO 8859-1, which HTTP once meant.
+/// Reads any header as it stands: UTF-8, or else ISO 8859-1, which HTTP once meant.
+pub(in crate::storage) fn plain(value: &HeaderValue) -> String {
+    std::str::from_utf8(value.as_bytes()).map_or_else(|_| value.as_bytes().iter().map(|b| char::from(*b)).collect(), str::to_owned)
+}
+
+/// Reads a metadata value, whoever wrote it: encoded-words, or as it stands.
 pub(in crate::storage) fn decode(value: &HeaderValue) -> String {
-    let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
-        return value.as_bytes().iter().map(|b| char::from(*b)).collect();
-    };
+    let text = plain(value);
     if text.starts_with("=?") {
         let words: Option<Vec<Vec<u8>>> = text.split_ascii_whitespace().map(decode_word).collect();
         // A character may be split over two words, so the bytes are joined first.
@@ -27,7 +30,7 @@ pub(in crate::storage) fn decode(value: &HeaderValue) -> String {
             return decoded;
         }
     }
-    text.to_owned()
+    text
 }
 
 /// `=?UTF-8?B?...?=` or `=?UTF-8?Q?...?=`.

@@ -53,8 +53,9 @@ fn unreadable(path: &Path, e: &dyn std::fmt::Display) -> Error {
 /// Shakes hands with `host` over `stream`.
 pub(super) async fn handshake(tls: &TlsConnector, host: &str, stream: Stream) -> Result<Stream> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::invalid(format!("'{host}' is no host name that TLS can check")))?;
+    let line = stream.line();
     match tls.connect(name, stream).await {
-        Ok(stream) => Ok(Stream::new(stream)),
+        Ok(stream) => Ok(Stream::over(stream, line)),
         Err(e) => Err(explain(host, e)),
     }
 }

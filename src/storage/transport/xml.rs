@@ -10,6 +10,7 @@ use quick_xml::events::Event;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Result};
+use crate::storage::key::escape;
 
 mod body;
 mod document;
@@ -25,8 +26,9 @@ pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listin
 /// Deepest nesting that any known answer has, with room to spare.
 const DEPTH_MAX: usize = 16;
 
+/// `what` may quote the document, which may hold anything.
 fn broken(what: impl std::fmt::Display) -> Error {
-    Error::integrity(format!("the service's XML answer is unusable: {what}"))
+    Error::integrity(format!("the service's XML answer is unusable: {}", escape(what.to_string().as_bytes())))
 }
 
 /// Receives a document's elements as they pass. Names come without their namespace prefix; the root has depth 1.
@@ -196,6 +198,8 @@ mod tests {
         ] {
             assert_eq!(Element::parse(bad.as_bytes(), &["R"]).expect_err(bad).kind(), ErrorKind::Integrity, "{bad}");
         }
+        let told = Element::parse("<R></\u{202e}Q\u{7}>".as_bytes(), &["R"]).expect_err("another tag").to_string();
+        assert!(!told.contains(['\u{202e}', '\u{7}']), "a document steers a terminal: {told:?}");
         assert!(Element::parse(b"<R>\xff</R>", &["R"]).is_err());
         assert!(Element::parse("<R>".repeat(40).as_bytes(), &["R"]).is_err());
     }

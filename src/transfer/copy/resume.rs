@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::flight::Cargo;
 use crate::journal::{Event, Flight, FlightId, Intent, SentPart, State};
 use crate::storage::checksum::Agreement;
-use crate::storage::{Attributes, Encryption, Key, Multipart, ObjectRef, OpenUpload, Part, Upload};
+use crate::storage::{Attributes, Encryption, Key, Multipart, ObjectRef, OpenUpload, Part, Service, Upload};
 use crate::transfer::parts::{Cutter, Parts};
 use crate::transfer::plan::same_attributes;
 use crate::transfer::stamp::Stamp;
@@ -197,6 +197,11 @@ impl Writer {
 
     /// The open uploads of one key. The destination is listed once a run, where it does not hold too many.
     async fn open_uploads(&self, multipart: &dyn Multipart, key: &Key) -> Result<Vec<OpenUpload>> {
+        let of_key = || multipart.list_uploads(key.clone()).take(OPEN_UPLOADS_MAX).try_filter(|open| std::future::ready(open.upload.key == *key)).try_collect();
+        // A tree is walked for it: only the key's own directory.
+        if self.destination.capabilities().service == Service::Local {
+            return of_key().await;
+        }
         let all = self.open_uploads.get_or_try_init(|| async {
             let mut all: HashMap<Key, Vec<OpenUpload>> = HashMap::new();
             let mut listed = multipart.list_uploads(self.prefix.clone()).take(OPEN_UPLOADS_MAX + 1);
@@ -209,9 +214,7 @@ impl Writer {
         });
         match all.await? {
             Some(all) => Ok(all.get(key).cloned().unwrap_or_default()),
-            None => {
-                multipart.list_uploads(key.clone()).take(OPEN_UPLOADS_MAX).try_filter(|open| std::future::ready(open.upload.key == *key)).try_collect().await
-            }
+            None => of_key().await,
         }
     }
 

@@ -3,16 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Credentials, CredentialsProvider, Source};
 use crate::clock::Clock;
 use crate::error::Result;
-
-/// Renewed at least this long before they run out.
-const LEAD_MIN: SignedDuration = SignedDuration::from_mins(5);
-/// After a failed renewal the old ones serve this long before the next attempt, while they last.
-const AFTER_FAILURE: SignedDuration = SignedDuration::from_secs(30);
+use crate::storage::renewal::{self, AFTER_FAILURE};
 
 /// Credentials that never change.
 #[derive(Debug)]
@@ -67,7 +63,7 @@ impl<S: Source> Cached<S> {
     async fn renew(&self, old: Option<Held>) -> Result<Credentials> {
         match self.source.fetch().await {
             Ok(credentials) => {
-                let renew_at = credentials.expires().map(|at| renewal(self.clock.now(), at));
+                let renew_at = credentials.expires().map(|at| renewal::due(self.clock.now(), at));
                 self.hold(Some(Held { credentials: credentials.clone(), renew_at }));
                 Ok(credentials)
             }
@@ -82,13 +78,6 @@ impl<S: Source> Cached<S> {
             },
         }
     }
-}
-
-/// When to renew: after four fifths of the time, and five minutes before the end, but not before half the time is over.
-fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
-    let life = expires.duration_since(now);
-    let lead = std::cmp::min(std::cmp::max(LEAD_MIN, life / 5), life / 2);
-    expires.checked_sub(lead).unwrap_or(now)
 }
 
 #[async_trait]
@@ -124,6 +113,7 @@ impl<S: Source> CredentialsProvider for Cached<S> {
 mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
+    use jiff::SignedDuration;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -176,14 +166,5 @@ mod tests {
         fails.store(true, Ordering::Relaxed);
         clock.sleep(Duration::from_secs(2 * 3600)).await;
         assert_eq!(cached.credentials().await.expect_err("expired and down").kind(), ErrorKind::Unavailable);
-    }
-
-    #[test]
-    fn a_short_life_is_not_all_lead() {
-        let now = Timestamp::UNIX_EPOCH;
-        let after = |minutes| now.checked_add(SignedDuration::from_mins(minutes)).expect("a time");
-        assert_eq!(renewal(now, after(60)), after(48));
-        assert_eq!(renewal(now, after(15)), after(10));
-        assert_eq!(renewal(now, after(4)), after(2));
     }
 }

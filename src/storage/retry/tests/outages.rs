@@ -296,15 +296,3 @@ async fn who_does_not_wait_for_outages_gives_up_each_by_itself() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(scene.metrics.outage_probes.get(), 0);
 }
-
-#[test]
-fn throttling_is_no_outage() {
-    let answered = |status, code: &str| {
-        Error::new(ErrorKind::Throttled, "x").answered(crate::error::CloudAnswer { http_status: status, code: code.into(), ..Default::default() })
-    };
-    assert!(!is_outage(&answered(503, "SlowDown")));
-    assert!(!is_outage(&answered(429, "")));
-    assert!(is_outage(&answered(503, "")), "a HEAD cannot say why");
-    assert!(is_outage(&Error::new(ErrorKind::Unavailable, "reset")));
-    assert!(!is_outage(&Error::new(ErrorKind::Denied, "no")));
-}

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use super::{Element, broken};
 use crate::error::Result;
 use crate::storage::checksum::{Algorithm, Checksums, Composite};
-use crate::storage::key::Key;
+use crate::storage::key::{Key, escape};
 use crate::storage::object::{ETag, ObjectRef};
 use crate::storage::transport::target::decode_form;
 use crate::storage::{BucketInfo, OpenUpload, Part, Upload, UploadId};
 
-/// What an `<Error>` says. Absent elements are empty.
+/// What an `<Error>` says. Absent elements are empty. A person will read it, so what could steer a terminal is escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::storage) struct ErrorDocument {
     /// Such as `NoSuchKey`.
@@ -42,7 +42,7 @@ impl ErrorDocument {
         let body = String::from_utf8_lossy(body);
         let root = Element::parse(body.as_bytes(), &["Error", "ErrorResponse"]).ok()?;
         let error = root.child("Error").unwrap_or(&root);
-        let text = |name| error.text(name).or_else(|| root.text(name)).unwrap_or_default().trim().to_owned();
+        let text = |name| escape(error.text(name).or_else(|| root.text(name)).unwrap_or_default().trim().as_bytes());
         Some(Self {
             code: text("Code"),
             message: text("Message"),

@@ -118,6 +118,7 @@ impl Reading {
 
     fn field(&mut self, name: &str, text: &str) -> Result<()> {
         match name {
+            "Key" if self.has_key => return Err(broken("an entry has two keys")),
             "Key" => self.keep_key(text),
             "Size" => self.size = Some(text.trim().parse().map_err(|_| broken("a size is no number"))?),
             "ETag" => self.etag.push_str(text.trim().trim_matches('"')),
@@ -338,6 +339,7 @@ mod tests {
             format!("<IsTruncated>false</IsTruncated>{}", contents("k").replace("344606", "-1")),
             format!("<IsTruncated>false</IsTruncated>{}", contents("")),
             "<IsTruncated>false</IsTruncated><Contents><Key>k</Key></Contents>".to_owned(),
+            format!("<IsTruncated>false</IsTruncated>{}", contents("k</Key><Key>l")),
         ] {
             assert_eq!(parse(&bad).expect_err(&bad).kind(), ErrorKind::Integrity, "{bad}");
         }
