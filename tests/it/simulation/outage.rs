@@ -24,7 +24,7 @@ async fn a_run_waits_out_a_day_without_its_destination_and_goes_on_by_itself() {
     let (source, destination) = (store(), store());
     for number in 0..OBJECTS {
         let key = Key::new(format!("{number:04}").into_bytes());
-        source.put(&key, format!("object {number}").into(), Put::default()).await.expect("put");
+        source.put(&key, format!("object {number}").into_bytes().into(), Put::default()).await.expect("put");
     }
     let weather = FaultLayer::new(destination, clock.clone(), []);
     let outage = Outage { after: Duration::from_secs(1), length: DAY };
