@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::clock::Clock;
 use crate::{config, storage, transfer};
 
+type Target = fn(&[u8]);
+
 /// Every target by the name of its corpus.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Target)] = &[
     ("address", storage::fuzzing::address),
     ("answers", storage::fuzzing::answers),
     ("config", config::fuzzing::config),

@@ -52,7 +52,10 @@ pub fn listing(data: &[u8]) {
     in_order(page);
 }
 
-fn told(page: &Page) -> (Vec<(Vec<u8>, u64, Kind)>, Vec<Key>) {
+/// Keys with their sizes and kinds, and prefixes.
+type Told = (Vec<(Vec<u8>, u64, Kind)>, Vec<Key>);
+
+fn told(page: &Page) -> Told {
     (page.iter().map(|e| (e.key.to_vec(), e.size, e.kind)).collect(), page.prefixes().to_vec())
 }
 

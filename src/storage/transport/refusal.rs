@@ -1,13 +1,14 @@
 //! Refusals whose reason was lost on the way.
 //!
-//! 400 and 403 mean anything from a key that is not allowed to a token that has just expired: which of them only the body says. Where it
-//! broke off nothing is known, and the request may be made again. Every other status speaks for itself.
+//! 400 and 403 mean anything from a key that is not allowed to a token that has just expired, 404 an object, an upload, a bucket or a
+//! proxy's page: which of them only the body says. Where it broke off nothing is known, least of all an absence, and the request may be
+//! made again. Every other status speaks for itself.
 
 use crate::error::{CloudAnswer, Error, ErrorKind};
 
 /// Whether a refusal of that status means nothing without the body that could not be read.
 pub(in crate::storage) fn is_unreasoned(status: u16, reading: &Error) -> bool {
-    matches!(status, 400 | 403) && reading.kind() == ErrorKind::Unavailable
+    matches!(status, 400 | 403 | 404 | 409) && reading.kind() == ErrorKind::Unavailable
 }
 
 /// What is known of such a refusal.
@@ -26,7 +27,8 @@ mod tests {
     fn only_a_status_that_needs_its_reason_is_tried_again_without_it() {
         let broken = Error::new(ErrorKind::Unavailable, "reset");
         assert!(is_unreasoned(403, &broken) && is_unreasoned(400, &broken));
-        assert!(!is_unreasoned(404, &broken) && !is_unreasoned(409, &broken));
+        assert!(is_unreasoned(404, &broken), "an error is never an absence");
+        assert!(!is_unreasoned(412, &broken) && !is_unreasoned(503, &broken));
         assert!(!is_unreasoned(403, &Error::new(ErrorKind::Unexpected, "too large")));
         let error = unreasoned("OSS", 403, broken);
         assert_eq!(error.retry(), Retry::Soon);

@@ -152,7 +152,8 @@ impl World {
         let options = Options { delete: true, delete_limit: all, allow_empty_source: true, ..without_limits(self.dice.options(&self.trip)) };
         let report = self.live_through(&options, Fate::Lives, false).await.expect("it lives").expect("calm weather");
         self.hold(report.exit_code() == 0, || format!("in calm weather: {report:?}"));
-        let (wanted, held) = (self.ledger().history.now(), self.destination.held().await);
+        let held = self.destination.held().await;
+        let wanted = self.ledger().history.now();
         self.hold(wanted == held, || format!("at rest the source holds\n{wanted:?}\nand the destination\n{held:?}"));
         self.check_uploads().await;
         let report = self.live_through(&options, Fate::Lives, false).await.expect("it lives").expect("calm weather");
@@ -228,11 +229,13 @@ impl World {
             std::future::pending().await
         };
         let changes = async {
-            while source_changes {
+            if !source_changes {
+                std::future::pending::<()>().await;
+            }
+            loop {
                 self.clock.sleep(self.dice.up_to(Duration::from_secs(3))).await;
                 self.change_source().await;
             }
-            std::future::pending().await
         };
         tokio::select! {
             biased;

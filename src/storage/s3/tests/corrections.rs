@@ -158,5 +158,6 @@ async fn a_refusal_whose_reason_is_cut_off_is_no_answer() {
         let (_server, store) = serve(move |_, _| answer(status, &[("content-length", "500")], "<Error><Code>Expi")).await;
         store.get(&key("k"), Get::default()).await.expect_err("cut off").kind()
     };
-    assert_eq!((cut_off(403).await, cut_off(400).await, cut_off(404).await), (ErrorKind::Unavailable, ErrorKind::Unavailable, ErrorKind::NotFound));
+    assert_eq!((cut_off(403).await, cut_off(400).await, cut_off(404).await), (ErrorKind::Unavailable, ErrorKind::Unavailable, ErrorKind::Unavailable));
+    assert_eq!(cut_off(412).await, ErrorKind::Changed);
 }
