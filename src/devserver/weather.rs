@@ -375,7 +375,7 @@ mod tests {
             format!("{:?}", weather.place(weather.effects(Cloud::S3, operation, &request), length))
         };
         for _ in 0..20 {
-            assert!(["[ResetAnswerAt(0), TruncateAnswerAt(0), StallAnswerAt(0, 1s), FlipAnswerByte(0)]"].contains(&&*strike("GetObject", Method::GET, 1)));
+            assert_eq!(strike("GetObject", Method::GET, 1), "[ResetAnswerAt(0), TruncateAnswerAt(0), StallAnswerAt(0, 1s), FlipAnswerByte(0)]");
             let put = strike("PutObject", Method::PUT, 0);
             assert!((0..3).any(|at| put == format!("[ResetBeforeAnswer, Delay(1s), FlipRequestByte({at})]")), "{put}");
         }

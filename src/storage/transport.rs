@@ -25,6 +25,7 @@ mod connect;
 mod dial;
 pub(in crate::storage) mod endpoints;
 mod proxy;
+pub(in crate::storage) mod refusal;
 mod response;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]

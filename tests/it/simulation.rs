@@ -39,7 +39,7 @@ const WALL_MAX: Duration = Duration::from_secs(180);
 /// Plays one seed to its end; the log of what happened, and how much that was.
 fn play(seed: u64) -> (String, Tally) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(async { World::new(seed).await.live().await })
+    runtime.block_on(async { Box::pin(Box::pin(World::new(seed)).await.live()).await })
 }
 
 /// Plays seeds on every core until they or the time are used up; how many were played, and what happened in them.

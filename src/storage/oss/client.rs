@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::key::Key;
 use crate::storage::payload::Payload;
 use crate::storage::transport::endpoints::{Choice, Endpoints};
+use crate::storage::transport::refusal::{is_unreasoned, unreasoned};
 use crate::storage::transport::target::Target;
 use crate::storage::transport::{Response, Transport};
 
@@ -197,8 +198,11 @@ impl Client {
             let date = response.header("date").and_then(parse_date);
             let headers = response.head.headers.clone();
             let status = response.status();
-            // The status is an answer even where the rest of it is lost.
-            let body = response.collect(ERROR_BYTES_MAX).await.unwrap_or_default();
+            let body = match response.collect(ERROR_BYTES_MAX).await {
+                Err(error) if is_unreasoned(status, &error) => return Err(place(unreasoned("OSS", status, error))),
+                // Any other status is an answer even where the rest of it is lost.
+                body => body.unwrap_or_default(),
+            };
             let with_token = credentials.as_ref().is_some_and(|c| c.security_token().is_some());
             let refusal = Refusal { on_object: request.key.is_some(), with_token, ..Refusal::new(status, &headers, &body) };
             let service_time = refusal.document.as_ref().and_then(|d| d.server_time).or(date);

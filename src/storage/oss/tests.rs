@@ -479,3 +479,10 @@ async fn an_anonymous_store_signs_nothing_and_a_payer_says_so() {
     let asked = &server.asked()[0];
     assert_eq!((asked.header("authorization"), asked.header("x-oss-request-payer")), ("", "requester"));
 }
+
+#[tokio::test]
+async fn a_refusal_whose_reason_is_cut_off_is_no_answer() {
+    let (_server, store) = serve(|_, _| answer(403, &[("content-length", "500")], "<Error><Code>Security")).await;
+    let error = store.get(&key("k"), Get::default()).await.expect_err("cut off");
+    assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("the reason was lost on the way"), "{error}");
+}

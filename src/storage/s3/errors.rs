@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::error::{CloudAnswer, Error, ErrorKind};
 use crate::storage::key::escape;
 use crate::storage::transport::Response;
+use crate::storage::transport::refusal::{is_unreasoned, unreasoned};
 use crate::storage::transport::xml::ErrorDocument;
 
 /// Longest error answer that is read, in bytes.
@@ -34,9 +35,15 @@ impl Refusal {
         let retry_after = header("retry-after").and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
         let server_time = header("date").and_then(|d| jiff::fmt::rfc2822::parse(&d).ok()).map(|t| t.timestamp());
         let delete_marker = header("x-amz-delete-marker").is_some_and(|v| v == "true");
-        // The status stands whatever becomes of the body.
-        let document = response.collect(ERROR_BYTES_MAX).await.ok().and_then(|body| ErrorDocument::parse(&body)).unwrap_or_default();
-        let mut refusal = Self::of(status, request_id, document, delete_marker);
+        let (document, lost) = match response.collect(ERROR_BYTES_MAX).await {
+            Ok(body) => (ErrorDocument::parse(&body), None),
+            // Any other status stands whatever becomes of the body.
+            Err(error) => (None, is_unreasoned(status, &error).then_some(error)),
+        };
+        let mut refusal = Self::of(status, request_id, document.unwrap_or_default(), delete_marker);
+        if let Some(error) = lost {
+            refusal.error = unreasoned("S3", status, error);
+        }
         if let Some(wait) = retry_after {
             refusal.error = refusal.error.retry_after(wait);
         }

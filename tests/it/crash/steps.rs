@@ -33,8 +33,12 @@ struct World {
     crashes: u64,
 }
 
+/// Blocks that fit no part, so that no two parts are alike.
 fn content(key: &str, len: usize) -> Vec<u8> {
-    key.bytes().cycle().zip(0u32..).map(|(byte, at)| byte ^ (at >> 8) as u8).take(len).collect()
+    let block: Vec<u8> = (0..=250).flat_map(|turn| key.bytes().map(move |byte| byte ^ turn)).collect();
+    let mut content = block.repeat(len / block.len() + 1);
+    content.truncate(len);
+    content
 }
 
 impl World {

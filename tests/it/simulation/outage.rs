@@ -24,7 +24,7 @@ async fn a_run_waits_out_a_day_without_its_destination_and_goes_on_by_itself() {
     let (source, destination) = (store(), store());
     for number in 0..OBJECTS {
         let key = Key::new(format!("{number:04}").into_bytes());
-        source.put(&key, format!("object {number}").into(), Put::default()).await.expect("put");
+        source.put(&key, format!("object {number}").into_bytes().into(), Put::default()).await.expect("put");
     }
     let weather = FaultLayer::new(destination, clock.clone(), []);
     let outage = Outage { after: Duration::from_secs(1), length: DAY };
@@ -33,7 +33,7 @@ async fn a_run_waits_out_a_day_without_its_destination_and_goes_on_by_itself() {
     let to = Retry::new(Arc::new(weather.clone()), patient, clock.clone(), Arc::<Metrics>::default());
     let begun = clock.instant();
     let job = Job { options: Options::default(), ..Job::new(Location::new(source, ""), Location::new(Arc::new(to), "")) };
-    let report = run(job, Context { clock: clock.clone(), ..Context::default() }).await.expect("a run");
+    let report = Box::pin(run(job, Context { clock: clock.clone(), ..Context::default() })).await.expect("a run");
     assert_eq!((report.copied, report.verified, report.failed, report.exit_code()), (OBJECTS, OBJECTS, 0, 0));
     assert!(begun.elapsed() > DAY && begun.elapsed() < DAY + Duration::from_secs(300), "{:?}", begun.elapsed());
     let probes = weather.calls(Operation::Head);

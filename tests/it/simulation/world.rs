@@ -157,7 +157,7 @@ impl World {
         self.check_uploads().await;
         let report = self.live_through(&options, Fate::Lives, false).await.expect("it lives").expect("calm weather");
         self.hold((report.copied, report.deleted, report.exit_code()) == (0, 0, 0), || format!("nothing was left to do: {report:?}"));
-        let report = verify(self.job(&options), true, self.context(MemoryBudget::new(0))).await.expect("calm weather");
+        let report = Box::pin(verify(self.job(&options), true, self.context(MemoryBudget::new(0)))).await.expect("calm weather");
         self.hold(report.exit_code() == 0 && report.verified == wanted.len() as u64, || format!("of {} objects: {report:?}", wanted.len()));
     }
 
@@ -214,7 +214,7 @@ impl World {
             }
         };
         // The run owns the sender, so whoever listens ends with it.
-        let running = async { tokio::join!(run(job, context), listen).0 };
+        let running = async { tokio::join!(Box::pin(run(job, context)), listen).0 };
         let killed = async {
             match fate {
                 Fate::Lives => {}

@@ -151,3 +151,12 @@ async fn identity_tells_accounts_apart() {
     assert!(!a.can_copy_from(other.store("b").expect("a store").identity()));
     assert_eq!(Arc::new(here).bucket("").expect_err("no name").kind(), ErrorKind::Invalid);
 }
+
+#[tokio::test]
+async fn a_refusal_whose_reason_is_cut_off_is_no_answer() {
+    let cut_off = |status: u16| async move {
+        let (_server, store) = serve(move |_, _| answer(status, &[("content-length", "500")], "<Error><Code>Expi")).await;
+        store.get(&key("k"), Get::default()).await.expect_err("cut off").kind()
+    };
+    assert_eq!((cut_off(403).await, cut_off(400).await, cut_off(404).await), (ErrorKind::Unavailable, ErrorKind::Unavailable, ErrorKind::NotFound));
+}
