@@ -154,7 +154,7 @@ async fn a_history_tells_who_when_and_what_proof_in_every_form() {
     let scene = Scene::new(SignedDuration::ZERO).await;
     let folder = scene.stage.folder.path();
     std::fs::create_dir(folder.join("us")).expect("a folder");
-    let source = Location::new(Arc::new(dragon::storage::local::LocalStore::open(&folder.join("us"), Default::default()).expect("a store")), "");
+    let source = Location::new(Arc::new(dragon::storage::local::LocalStore::open(folder.join("us"), Default::default()).expect("a store")), "");
     let pair = Pair::of(&source, &Location::new(scene.store.clone(), "photos/"));
     let run = RunInfo { host: "bj-1".into(), user: "ops".into(), pid: 77, what: "sync".into() };
     let journal = scene.state().open(&pair, Keep::Full, run, scene.clock.clone()).await.expect("a journal");
