@@ -76,7 +76,11 @@ impl Bridge {
                 outcome = Some(copied.ok_or_else(|| error.expect("a copy or an error")));
             }
         }
-        let outcome = outcome.expect("an event for the object");
+        let Some(outcome) = outcome else {
+            // Nothing to copy any more: told as a notice, and no failure.
+            assert_eq!((report.copied, report.failed, report.vanished, report.exit_code()), (0, 0, 1, 0));
+            return End { outcome: Err(Error::new(ErrorKind::NotFound, "it vanished")), retries: report.retries };
+        };
         assert_eq!((report.copied, report.failed), if outcome.is_ok() { (1, 0) } else { (0, 1) });
         End { outcome, retries: report.retries }
     }

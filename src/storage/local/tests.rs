@@ -263,9 +263,9 @@ async fn an_upload_goes_on_in_another_process() {
     let first = multipart.upload_part(&upload, 1, "aaaa".into(), None).await.expect("part");
     let second = multipart.upload_part(&upload, 2, "bbb".into(), None).await.expect("part");
     let listed = multipart.list_parts(&upload).await.expect("listed");
-    assert!(listed.iter().all(|part| part.modified.is_some()), "a listing tells when: {listed:?}");
-    let untimed: Vec<Part> = listed.into_iter().map(|part| Part { modified: None, ..part }).collect();
-    assert_eq!(untimed, [first.clone(), second.clone(), last.clone()]);
+    assert!(listed.iter().all(|part| part.modified.is_some()), "{listed:?}");
+    let undated: Vec<Part> = listed.into_iter().map(|part| Part { modified: None, ..part }).collect();
+    assert_eq!(undated, [first.clone(), second.clone(), last.clone()]);
     let output = multipart.complete(&upload, &[first, second, last], Complete::default()).await.expect("completed");
     assert_eq!(read(&again, "big/file").await.expect("read"), b"aaaabbbz");
     assert_eq!(output.etag, again.head(&upload.key.clone().into()).await.expect("head").etag);
