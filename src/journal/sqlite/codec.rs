@@ -101,8 +101,9 @@ pub(super) fn encode(proved: &Proved, turned: bool) -> Vec<u8> {
         put_class(&mut out, &end.storage_class);
     }
     put_varint(&mut out, proved.size);
-    put_etag(&mut out, &ends[0].etag, None);
-    put_etag(&mut out, &ends[1].etag, Some(&ends[0].etag));
+    let digests = ends.map(|end| Digest::of(end.etag.as_str()));
+    put_etag(&mut out, &ends[0].etag, digests[0], None);
+    put_etag(&mut out, &ends[1].etag, digests[1], Some((&ends[0].etag, digests[0])));
     for crc in [proved.crc64xz, proved.crc64nvme].into_iter().flatten() {
         out.extend_from_slice(&crc.to_le_bytes());
     }
@@ -207,17 +208,16 @@ fn put_class(out: &mut Vec<u8>, class: &str) {
     }
 }
 
-fn put_etag(out: &mut Vec<u8>, etag: &ETag, first: Option<&ETag>) {
+fn put_etag(out: &mut Vec<u8>, etag: &ETag, digest: Option<Digest>, first: Option<(&ETag, Option<Digest>)>) {
     let text = etag.as_str();
     if text.is_empty() {
         out.push(etag_form::EMPTY);
         return;
     }
-    let digest = Digest::of(text);
-    let as_first = first.filter(|first| *first == etag);
+    let as_first = first.filter(|(first, _)| *first == etag);
     match (digest, as_first) {
-        (Some(digest), Some(first)) if Digest::of(first.as_str()).is_some() => out.push(etag_form::SAME_DIGEST | u8::from(digest.upper)),
-        (None, Some(first)) if first.as_str() == text => out.push(etag_form::SAME_TEXT),
+        (Some(digest), Some((_, Some(_)))) => out.push(etag_form::SAME_DIGEST | u8::from(digest.upper)),
+        (None, Some((first, _))) if first.as_str() == text => out.push(etag_form::SAME_TEXT),
         (Some(digest), _) => {
             let multipart = if digest.parts.is_some() { etag_form::MULTIPART } else { 0 };
             out.push(etag_form::DIGEST | multipart | u8::from(digest.upper));
