@@ -42,7 +42,9 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     };
     let mut feed = open(&job, &context, &spill, checkpoint.as_ref(), job.options.delete).await?;
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
-    let engine = Arc::new(Engine::new(ends, job.options, context.clone(), started));
+    let mut engine = Engine::new(ends, job.options, context.clone(), started);
+    engine.recall().await?;
+    let engine = Arc::new(engine);
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
     sync.fingerprint = fingerprint;
     let mut concurrency = Fixed(engine.options.concurrency);

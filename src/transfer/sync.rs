@@ -1,5 +1,6 @@
 //! The stage that makes the destination hold what the source holds: decides, copies, and keeps what is to be deleted for the end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,6 +29,12 @@ use crate::storage::Key;
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
 
+/// Unfinished uploads that are remembered; what is beyond is left to the sweep.
+const UNFINISHED_MAX: usize = 10_000;
+
+/// Of these, so many are read at a time.
+const FLIGHTS_AT_ONCE: usize = 1000;
+
 /// An open upload that was not touched for so long belongs to nobody any more.
 const ORPHANED_AFTER: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -41,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) context: Context,
     copier: Copier,
     backup: Option<Backup>,
+    /// Keys whose uploads earlier runs left in the journal.
+    unfinished: HashSet<Box<[u8]>>,
 }
 
 impl Engine {
@@ -49,7 +58,23 @@ impl Engine {
         context.memory.get_or_insert_with(|| MemoryBudget::new(options.memory_bytes));
         let backup = Backup::open(&ends.destination, &options, &context, started);
         let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context);
-        Self { ends, options, context, copier, backup }
+        Self { ends, options, context, copier, backup, unfinished: HashSet::new() }
+    }
+
+    /// Learns what earlier runs left open, so that a key that needs no copy any more ends its upload.
+    pub(crate) async fn recall(&mut self) -> Result<()> {
+        let mut after = None;
+        while self.unfinished.len() < UNFINISHED_MAX {
+            let open = self.context.journal.flights(after, FLIGHTS_AT_ONCE).await?;
+            let Some(last) = open.last() else { return Ok(()) };
+            after = Some(last.id);
+            self.unfinished.extend(open.into_iter().filter(|flight| flight.outbound).map(|flight| flight.intent.key.as_bytes().into()));
+        }
+        Ok(())
+    }
+
+    fn is_unfinished(&self, key: &[u8]) -> bool {
+        self.unfinished.contains(key)
     }
 
     pub(crate) fn rules(&self) -> Rules<'_> {
@@ -98,7 +123,9 @@ impl Engine {
                 Decision::Skip => {
                     if looked {
                         self.learn(subject).await?;
-                        // A flight that died between its end and the record of it.
+                    }
+                    // Its upload died between its end and the record of it, or somebody else has written the object meanwhile.
+                    if self.is_unfinished(subject.key.as_bytes()) {
                         self.copier.end_flight(&subject.key).await?;
                     }
                     return Ok(What::Skipped);
@@ -363,6 +390,7 @@ impl Stage for Sync {
         };
         match plan::decide(&self.engine.rules(), pairing, &Evidence::default()) {
             Decision::Pass => Step::Pass,
+            Decision::Skip if self.engine.is_unfinished(pairing.key) => Step::Work(Box::new(Subject::listed(pairing))),
             Decision::Skip if self.engine.options.report_unchanged => done(Ok(What::Skipped)),
             Decision::Skip => {
                 self.count_skipped();

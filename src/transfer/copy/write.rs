@@ -17,6 +17,7 @@ use crate::storage::{Attributes, ETag, Encryption, Key, ObjectRef, Payload, Put,
 use crate::transfer::job::Context;
 use crate::transfer::progress::Progress;
 use crate::transfer::prove::{judge, judge_md5, md5_of};
+use crate::transfer::stamp::Stamp;
 use crate::transfer::task::{CopyTask, Proof};
 
 /// The writing end.
@@ -78,7 +79,11 @@ impl Writer {
     pub(super) async fn put_proved(&self, task: &CopyTask, payload: Payload, put: Put, held: &mut InHand<'_>) -> Result<(PutOutput, Proof)> {
         let key = &task.destination_key;
         for tried in 1.. {
-            let (error, stored) = match self.destination.put(key, payload.clone(), put.clone()).await {
+            let written = match self.destination.put(key, payload.clone(), put.clone()).await {
+                Err(error) => self.landed(key, &error, &put.attributes).await.ok_or(error),
+                written => written,
+            };
+            let (error, stored) = match written {
                 Ok(output) => match self.prove_put(key, &output, &put.attributes, held).await {
                     Ok(proof) => return Ok((output, proof)),
                     Err(error) => (error, Some(output)),
@@ -99,6 +104,14 @@ impl Writer {
             });
         }
         unreachable!("the loop ends with a return")
+    }
+
+    /// Looks whether a PUT whose answer was lost was done all the same: what bears our stamp is held against what was sent.
+    async fn landed(&self, key: &Key, error: &Error, sent: &Attributes) -> Option<PutOutput> {
+        let stamp = Stamp::read(&sent.user).filter(|_| error.kind() == ErrorKind::Unavailable)?;
+        let info = self.destination.head(&ObjectRef::from(key)).await.ok()?;
+        let ours = Stamp::read(&info.attributes.user) == Some(stamp);
+        ours.then(|| PutOutput { etag: info.etag, version: info.version, checksums: info.checksums, request_id: String::new() })
     }
 
     /// Notes, before anything else can happen, that what was committed is not known to be right: its stamp says otherwise.
