@@ -62,6 +62,7 @@ pub use payload::{ByteStream, Payload};
 
 /// A local directory with a file of this name is Dragon's own: no listing shows what is in it, so that a run that copies or empties the
 /// tree around it leaves its own journal alone.
+#[cfg(any(feature = "local", feature = "journal"))]
 pub(crate) const OWN_MARK: &str = ".dragon-state";
 
 /// A bucket, or a local root.
