@@ -261,7 +261,7 @@ async fn a_range_that_is_ignored() {
 #[allow(clippy::disallowed_methods, reason = "a test waits for a real server")]
 async fn meddled<F: Future<Output = ()>>(bridge: &Bridge, meddle: impl FnOnce() -> F) -> End {
     bridge.server.reset_traffic();
-    bridge.server.inject(Fault::new(Effect::Delay(Duration::from_millis(600))).on(bridge.from).operation("GetObject").always().skip(1));
+    bridge.server.inject(Fault::new(Effect::Delay(Duration::from_millis(2500))).on(bridge.from).operation("GetObject").always().skip(1));
     let meddler = async {
         while bridge.server.traffic(bridge.from).operation("GetObject") < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
