@@ -39,6 +39,8 @@
 //! - **No unproved success.** The source is compared before a write is made final, the destination after; what nothing proves is
 //!   reported as such.
 //! - **Keys are bytes.** Nothing normalises them; a store that cannot hold one refuses it by name.
+//! - **What changes something is announced first.** An upload stands in the journal before it is begun and before it is completed; a
+//!   run that died is taken up by the next, with the journal or without.
 //! - **Everything has a bound.** Memory is reserved before a request is opened; queues, pages, retries and answers are limited.
 //! - **One loop waits** ([`storage::retry`]). Backends make one attempt and judge its failure.
 //! - **Time, randomness and ids come through [`clock`]**, so that a run can be replayed.

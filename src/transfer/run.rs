@@ -40,7 +40,14 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
         Some(fingerprint) => context.journal.interrupted(fingerprint).await?,
         None => None,
     };
-    let mut feed = open(&job, &context, &spill, checkpoint.as_ref(), job.options.delete).await?;
+    let mut feed = match open(&job, &context, &spill, checkpoint.as_ref(), job.options.delete).await {
+        Ok(feed) => feed,
+        Err(error) => {
+            // It could not start, and that is what is to stand in the record.
+            context.journal.end(Outcome::Stopped, context.clock.now()).await?;
+            return Err(error);
+        }
+    };
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
     let mut engine = Engine::new(ends, job.options, context.clone(), started);
     engine.recall().await?;
