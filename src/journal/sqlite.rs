@@ -1,7 +1,7 @@
 //! The journal in SQLite: one file a pair, one run at a time.
 //!
 //! Whether an event is legal is decided at once, against the open flights that are held in memory; what follows from it goes through
-//! the [`ledger`] to the disk. Reads take a second connection, which sees what was written before them.
+//! the `ledger` to the disk. Reads take a second connection, which sees what was written before them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

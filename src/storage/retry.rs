@@ -2,10 +2,10 @@
 //!
 //! Backends make one attempt and judge its failure ([`Error::retry`]); this layer waits, exponentially and with full jitter, apart for
 //! faults and for throttling, and gives up at a number of attempts, after a time, or when the run's retry budget is used up, so that an
-//! outage is not answered with a multiple of the usual load. A store that is down altogether is waited for ([`breaker`]). A body that
+//! outage is not answered with a multiple of the usual load. A store that is down altogether is waited for (`breaker`). A body that
 //! breaks off is read on from where it stopped, pinned to the same ETag; a listing goes on after the last key it gave.
 //!
-//! What making a request again can leave behind: an upload begun twice, because the first answer was lost; it is looked for ([`twin`]).
+//! What making a request again can leave behind: an upload begun twice, because the first answer was lost; it is looked for (`twin`).
 //! A conditional write whose first answer was lost meets its own object; it is recognised by its checksums.
 
 use std::fmt;
