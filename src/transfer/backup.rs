@@ -1,8 +1,8 @@
 //! Keeps what a run deletes or overwrites at the destination: a copy goes to another place first.
 //!
 //! Each run has a folder of its own there, named by its start and a random word (`20261125T220904Z-5f01/`), so that nothing that an
-//! earlier run kept is overwritten, and `dragon cp -r BACKUP/20261125T220904Z-5f01/ DST` brings back what one run took. Where both places are one account's,
-//! the service copies by itself.
+//! earlier run kept is overwritten, and `dragon cp -r BACKUP/20261125T220904Z-5f01/ DST` brings back what one run took. Where both
+//! places are one account's, the service copies by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
