@@ -135,6 +135,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         cancel: session.cancel.clone(),
         events: Some(sender),
         progress: progress.clone(),
+        metrics: session.stores.metrics().clone(),
         spill_dir: running.state.spill_dir(session),
         journal: opened.journal(),
         ..Context::default()

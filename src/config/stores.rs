@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Mutex;
 
@@ -18,6 +18,7 @@ use crate::storage::memory::{MemoryAccount, MemoryOptions};
 use crate::storage::object_store::foreign::{self, ForeignStore};
 use crate::storage::oss::OssAccount;
 use crate::storage::s3::S3Account;
+use crate::storage::retry::Pace;
 use crate::storage::{Account, Key, Storage, open, retry};
 
 use super::Config;
@@ -45,12 +46,14 @@ pub struct Stores {
     clock: Clock,
     metrics: Arc<Metrics>,
     accounts: Mutex<HashMap<String, Arc<dyn Account>>>,
+    /// The pace of each store's requests, whatever its bucket.
+    paces: std::sync::Mutex<HashMap<String, Pace>>,
 }
 
 impl Stores {
     /// The stores of a configuration. Opens none.
     pub fn new(config: Arc<Config>, clock: Clock) -> Self {
-        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default() }
+        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default(), paces: std::sync::Mutex::default() }
     }
 
     /// What is counted of all that is opened here.
@@ -98,7 +101,7 @@ impl Stores {
     /// and says so where `a` is an object.
     pub async fn tree(&self, address: &Address, opening: Opening) -> Result<Location> {
         match address {
-            Address::Path(path) => Ok(Location::new(self.layered(self.local(path, opening)?, opening), Key::EMPTY)),
+            Address::Path(path) => Ok(Location::new(self.layered(self.local(path, opening)?, opening, Pace::default()), Key::EMPTY)),
             Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(store, bucket, opening).await?, key.clone())),
             Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
         }
@@ -113,7 +116,7 @@ impl Stores {
                     return Err(Error::invalid(format!("'{address}' is a directory, not a file")));
                 }
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Ok(Location::new(self.layered(self.local(parent, opening)?, opening), name))
+                Ok(Location::new(self.layered(self.local(parent, opening)?, opening, Pace::default()), name))
             }
             Address::Store { store, bucket, key } => {
                 if key.is_empty() {
@@ -128,11 +131,12 @@ impl Stores {
     /// Opens a bucket, with the layers that every store wears.
     pub async fn bucket(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
         let bare = self.bare(store, bucket, opening).await?;
-        Ok(self.layered(bare, opening))
+        let pace = self.paces.lock().unwrap_or_else(PoisonError::into_inner).entry(store.into()).or_default().clone();
+        Ok(self.layered(bare, opening, pace))
     }
 
-    fn layered(&self, storage: Arc<dyn Storage>, opening: Opening) -> Arc<dyn Storage> {
-        let mut patience = retry::Options::default();
+    fn layered(&self, storage: Arc<dyn Storage>, opening: Opening, pace: Pace) -> Arc<dyn Storage> {
+        let mut patience = retry::Options { pace, ..retry::Options::default() };
         if let Some(retries) = self.config.engine.retries {
             patience.attempts_max = retries + 1;
         }
@@ -176,7 +180,7 @@ impl Stores {
         let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
         let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
         let prefix = if rest.as_os_str().is_empty() { Key::EMPTY } else { Key::from(rest.as_os_str().as_bytes()).join(b"/") };
-        Ok(Location::new(self.layered(self.local(there, Opening::default())?, Opening::default()), prefix))
+        Ok(Location::new(self.layered(self.local(there, Opening::default())?, Opening::default(), Pace::default()), prefix))
     }
 
     fn local(&self, root: &Path, opening: Opening) -> Result<Arc<dyn Storage>> {

@@ -227,7 +227,7 @@ impl Deleting {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Resources")]
 pub struct Resources {
-    /// How many objects are copied at a time: auto, or a number
+    /// How many small objects and parts of large ones move at a time: auto finds out what pays, or a number
     #[arg(long, value_name = "N", value_parser = units::parse_concurrency)]
     pub concurrency: Option<Auto<usize>>,
     /// Part size of multipart uploads: auto, or a size such as 16MiB
@@ -258,9 +258,7 @@ impl Resources {
     /// Puts these into options; what is not said here, `engine` says, and else the engine's own default holds.
     pub fn apply(&self, options: &mut Options, engine: &Engine) {
         let defaults = &engine.resources;
-        if let Some(count) = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed) {
-            options.concurrency = count;
-        }
+        options.concurrency = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed);
         options.part_size_bytes = self.part_size.or(defaults.part_size).and_then(Auto::fixed);
         if let Some(memory) = self.memory.or(defaults.memory) {
             options.memory_bytes = memory;

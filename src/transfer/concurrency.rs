@@ -1,37 +1,228 @@
-//! How many copies run at a time.
+//! How many streams are underway at a time.
+//!
+//! A *stream* is one small object, or one part of a large one, on its way from the source to the destination; so is a question to a
+//! store that decides about a key. All of a run pass one gate, in the order in which they come, so that the parts of a large object and
+//! many small objects share the path. The gate is as wide as the operator says, or as [`Search`] finds that it pays.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One thing that ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Completion {
-    /// Bytes that it moved.
-    pub(crate) bytes: u64,
-    /// How long it took.
-    pub(crate) elapsed: Duration,
-    /// It failed because a store asked for a slower pace.
-    pub(crate) throttled: bool,
-}
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 
-/// Decides how many copies run at a time, from what the ended ones showed.
-pub(crate) trait Concurrency: Send {
-    /// How many may run now; at least 1.
-    fn target(&self) -> usize;
+use super::job::{Context, Options};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Journal;
+use crate::metrics::Metrics;
 
-    /// Takes note of one that ended.
-    fn on_completion(&mut self, completion: Completion);
-}
+#[cfg(test)]
+mod link;
+mod search;
 
-/// As many as the operator says.
+use search::{Answers, SLOW_AFTER, Search};
+
+/// The most streams that a search tries.
+pub(crate) const STREAMS_MAX: usize = 512;
+/// The memory that a stream takes at the least, in bytes.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Descriptors that a stream may take: a connection at each end, and as many again for everything else.
+const DESCRIPTORS: u64 = 4;
+/// What the journal remembers under these names.
+const LEARNED_STREAMS: &str = "streams";
+const LEARNED_RATE: &str = "stream_bytes_per_second";
+
+/// The gate that all streams of a run pass. Cheap to clone; clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams(Arc<Gate>);
+
 #[derive(Debug)]
-pub(crate) struct Fixed(pub(crate) usize);
+struct Gate {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    permits: Semaphore,
+    width: Mutex<Width>,
+    limit: watch::Sender<usize>,
+    /// Bytes that a stream moves in a second; 0 where nobody knows.
+    stream_rate: AtomicU64,
+}
 
-impl Concurrency for Fixed {
-    fn target(&self) -> usize {
-        self.0.max(1)
+#[derive(Debug)]
+struct Width {
+    /// `None`: the operator has said how many.
+    search: Option<Search>,
+    limit: usize,
+    /// Permits that are out, and are not to come back.
+    owed: usize,
+}
+
+/// A stream underway. Dropped without [`Self::done`] it has moved nothing.
+#[derive(Debug)]
+pub(crate) struct Stream<'a> {
+    gate: &'a Gate,
+    permit: Option<SemaphorePermit<'a>>,
+    began: Instant,
+    bytes: Option<u64>,
+}
+
+impl Streams {
+    /// The gate of a run.
+    pub(crate) fn new(options: &Options, context: &Context) -> Self {
+        let max = streams_max(options.memory_bytes);
+        let search = options.concurrency.is_none().then(|| Search::new(None, max, context.clock.instant()));
+        Self::with(search, options.concurrency.unwrap_or_default(), context)
     }
 
-    fn on_completion(&mut self, completion: Completion) {
-        tracing::trace!(bytes = completion.bytes, elapsed = ?completion.elapsed, throttled = completion.throttled, "one ended");
+    fn with(search: Option<Search>, fixed: usize, context: &Context) -> Self {
+        let limit = search.as_ref().map_or(fixed.max(1), Search::limit);
+        Self(Arc::new(Gate {
+            clock: context.clock.clone(),
+            metrics: context.metrics.clone(),
+            permits: Semaphore::new(limit),
+            width: Mutex::new(Width { search, limit, owed: 0 }),
+            limit: watch::Sender::new(limit),
+            stream_rate: AtomicU64::new(0),
+        }))
     }
+
+    /// How many streams may be underway now; at least 1.
+    pub(crate) fn limit(&self) -> usize {
+        *self.0.limit.borrow()
+    }
+
+    /// Tells of each change of the limit.
+    pub(crate) fn changes(&self) -> watch::Receiver<usize> {
+        self.0.limit.subscribe()
+    }
+
+    /// Bytes that a stream of this path moves in a second, where that is known.
+    pub(crate) fn stream_rate(&self) -> Option<u64> {
+        Some(self.0.stream_rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Waits, first come first served, until a stream may begin. Safe to drop.
+    pub(crate) async fn open(&self) -> Result<Stream<'_>> {
+        let gate = &*self.0;
+        let permit = match gate.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => gate.queue().await?,
+        };
+        let began = gate.clock.instant();
+        if let Some(search) = &mut gate.width().search {
+            search.began(began);
+        }
+        Ok(Stream { gate, permit: Some(permit), began, bytes: None })
+    }
+
+    /// Begins where an earlier run on this path has ended.
+    pub(crate) async fn recall(&self, journal: &dyn Journal) -> Result<()> {
+        if let Some(rate) = journal.learned(LEARNED_RATE).await? {
+            self.0.stream_rate.store(rate, Ordering::Relaxed);
+        }
+        if let Some(known) = journal.learned(LEARNED_STREAMS).await?.and_then(|streams| usize::try_from(streams).ok()) {
+            drop(self.0.change(|search| search.recall(known, self.0.clock.instant())));
+        }
+        Ok(())
+    }
+
+    /// Has the journal remember what was found.
+    pub(crate) async fn learn(&self, journal: &dyn Journal) -> Result<()> {
+        let found = self.0.width().search.as_ref().and_then(Search::found);
+        let (Some(streams), Some(rate)) = (found, self.stream_rate()) else { return Ok(()) };
+        journal.learn(LEARNED_STREAMS, streams as u64).await?;
+        journal.learn(LEARNED_RATE, rate).await
+    }
+}
+
+impl Stream<'_> {
+    /// Ends it well, after it moved so many bytes.
+    pub(crate) fn done(mut self, bytes: u64) {
+        self.bytes = Some(bytes);
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        let gate = self.gate;
+        let now = gate.clock.instant();
+        let mut width = gate.change(|search| {
+            search.ended(self.began, now, self.bytes, gate.answers());
+            if let Some(rate) = search.stream_rate() {
+                gate.stream_rate.store(rate as u64, Ordering::Relaxed);
+            }
+        });
+        if width.owed > 0 {
+            width.owed -= 1;
+            if let Some(permit) = self.permit.take() {
+                permit.forget();
+            }
+        }
+    }
+}
+
+impl Gate {
+    fn width(&self) -> MutexGuard<'_, Width> {
+        self.width.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> Answers {
+        let Metrics { requests, throttled, retries, .. } = &*self.metrics;
+        let throttled = throttled.get();
+        Answers { requests: requests.get(), throttled, broken: retries.get().saturating_sub(throttled) }
+    }
+
+    async fn queue(&self) -> Result<SemaphorePermit<'_>> {
+        let closed = |e| Error::new(ErrorKind::Unexpected, "the gate of the streams was closed").caused_by(e);
+        let mut permit = std::pin::pin!(self.permits.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut permit => return permit.map_err(closed),
+                () = self.clock.sleep(SLOW_AFTER) => drop(self.change(|search| search.waited(self.clock.instant()))),
+            }
+        }
+    }
+
+    /// Lets the search learn something, and follows its limit.
+    fn change(&self, learn: impl FnOnce(&mut Search)) -> MutexGuard<'_, Width> {
+        let mut width = self.width();
+        if let Some(search) = &mut width.search {
+            learn(search);
+            let limit = search.limit();
+            if limit != width.limit {
+                self.resize(&mut width, limit);
+            }
+        }
+        width
+    }
+
+    fn resize(&self, width: &mut Width, limit: usize) {
+        if limit > width.limit {
+            let more = limit - width.limit;
+            let paid = more.min(width.owed);
+            width.owed -= paid;
+            self.permits.add_permits(more - paid);
+        } else {
+            let fewer = width.limit - limit;
+            width.owed += fewer - self.permits.forget_permits(fewer);
+        }
+        tracing::debug!(streams = limit, before = width.limit, "the number of streams changes");
+        width.limit = limit;
+        self.limit.send_replace(limit);
+    }
+}
+
+/// The most streams that memory and descriptors allow.
+fn streams_max(memory_bytes: u64) -> usize {
+    let by_memory = usize::try_from(memory_bytes / WINDOW_BYTES).unwrap_or(usize::MAX);
+    let by_descriptors = descriptors().map_or(usize::MAX, |open| usize::try_from(open / DESCRIPTORS).unwrap_or(usize::MAX));
+    STREAMS_MAX.min(by_memory).min(by_descriptors).max(1)
+}
+
+/// How many descriptors this process may have open. `None`: no limit, or nobody knows.
+fn descriptors() -> Option<u64> {
+    #[cfg(any(feature = "journal", feature = "local", feature = "transport"))]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(any(feature = "journal", feature = "local", feature = "transport")))]
+    None
 }

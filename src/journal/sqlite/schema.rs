@@ -45,6 +45,9 @@ const STEPS: &[&str] = &["
     ) WITHOUT ROWID;
 
     CREATE TABLE deletion (deletion INTEGER PRIMARY KEY, run INTEGER NOT NULL, key BLOB NOT NULL, version TEXT, at INTEGER NOT NULL);
+", "
+    -- What runs of this direction found out about the path.
+    CREATE TABLE learned (turned INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (turned, name)) WITHOUT ROWID;
 "];
 
 /// The version that this program writes.

@@ -1,0 +1,363 @@
+//! Finds how many streams a path carries, from how they end: a state machine over instants, without waiting or IO.
+//!
+//! What is sought is the smallest number of streams that moves as much as more of them would. The goodput of an epoch is what ended
+//! streams moved in a second of theirs, times the streams that were underway on average: unlike a count of what ended within the
+//! epoch it does not jump with what its two ends cut through. A stream counts for its bytes and for [`REQUEST_BYTES`], so that large
+//! parts are judged by bytes, small objects by their number, and a mixture needs no second signal.
+//!
+//! - *Ramp*: doubles as long as that pays a quarter more, then takes back half of the last step.
+//! - *Cruise*: every fourth epoch tries a quarter more, every ninth a little less.
+//! - *Probe*: such a try; what pays is kept. The first moment after a change is not looked at.
+//!
+//! A path that suddenly carries less is followed down, step by step as long as that costs nothing; where one carries more, more is
+//! tried at once. Throttles are answered by the request rate ([`Pace`](crate::storage::retry::Pace)); here they end a climb.
+//! (performance.md 4)
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a request counts for beside its bytes, in bytes.
+const REQUEST_BYTES: u64 = 256 << 10;
+/// Streams at the start of a path that nobody knows.
+const START: usize = 8;
+/// The fewest that are tried.
+const LEAST: usize = 2;
+
+/// Growth of the goodput for which the streams are doubled once more.
+const RAMP_GAIN: f64 = 0.25;
+/// Growth for which a quarter more streams are kept.
+const PROBE_GAIN: f64 = 0.04;
+/// The same where they take much memory: beyond so many bytes in flight.
+const DEAR_GAIN: f64 = 0.10;
+const DEAR_BYTES: f64 = (128 << 20) as f64;
+/// The same for a step close to where throttles were met.
+const CLOSE_GAIN: f64 = 0.02;
+/// Loss that fewer streams may cost.
+const PROBE_LOSS: f64 = 0.02;
+/// The same while a path that carries less than before is followed down.
+const YIELD_LOSS: f64 = 0.05;
+/// A goodput from the same streams, as a part of the usual one, that tells of another path.
+const FALLEN: f64 = 0.7;
+const RISEN: f64 = 1.3;
+/// Shares of requests that are more than chance.
+const THROTTLED_SHARE: f64 = 0.001;
+const BROKEN_SHARE: f64 = 0.02;
+/// Streams underway, as a part of the limit, below which it is not the limit that holds them back.
+const BUSY: f64 = 0.75;
+
+/// Epochs between two tries of more, and of less.
+const MORE_EVERY: u32 = 4;
+const LESS_EVERY: u32 = 9;
+/// Bounds of an epoch, in seconds and streams.
+const EPOCH_SECONDS: (f64, f64) = (0.25, 20.0);
+const EPOCH_ENDED_MIN: usize = 8;
+/// How long a ramp waits for its first streams to end; then they are taken for slow, and it doubles unseen up to [`SLOW_MAX`].
+pub(super) const SLOW_AFTER: Duration = Duration::from_secs(5);
+const SLOW_MAX: usize = 32;
+
+/// Counters of what the stores answered, as they stand at some moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Answers {
+    pub(super) requests: u64,
+    /// Of these, refused for a slower pace.
+    pub(super) throttled: u64,
+    /// Of these, broken on the way.
+    pub(super) broken: u64,
+}
+
+/// The search for the right number of streams.
+#[derive(Debug)]
+pub(super) struct Search {
+    limit: usize,
+    max: usize,
+    phase: Phase,
+    epoch: Epoch,
+    underway: usize,
+    /// Epochs since more was tried, and since less was.
+    since_more: u32,
+    since_less: u32,
+    /// The number of streams at which throttles were last met.
+    ceiling: Option<usize>,
+    /// Bytes that a stream moves in a second.
+    stream_rate: Option<f64>,
+    base: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// `best` is the goodput before the last doubling, `flat` how many epochs have not shown more.
+    Ramp { best: f64, flat: u32 },
+    Cruise(Cruise),
+    /// From so many streams, which had such a goodput. `down` counts the steps that a path that carries less is followed; 0: it is a
+    /// usual try.
+    Probe { from: usize, usual: f64, down: u32 },
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Cruise {
+    /// The goodput so far; 0 before the first epoch.
+    usual: f64,
+    epochs: u32,
+    /// The last epoch had much less.
+    fallen: bool,
+}
+
+/// Sums over one epoch. Moments are in seconds since the search began.
+#[derive(Debug, Clone, Copy, Default)]
+struct Epoch {
+    from: f64,
+    /// Up to when `stream_seconds` is counted.
+    counted: f64,
+    /// Time of all streams that were underway.
+    stream_seconds: f64,
+    /// Streams that ended well; what they count for, their bytes, and their time from their beginning.
+    ended: usize,
+    worth: f64,
+    bytes: f64,
+    seconds: f64,
+    /// The last two, weighted by the time: what is underway at a moment is what lasts.
+    byte_seconds: f64,
+    seconds_squared: f64,
+    answers: Answers,
+}
+
+/// What an epoch showed.
+struct Seen {
+    goodput: f64,
+    /// The same by what ended within the epoch.
+    counted: f64,
+    /// The limit did not hold the streams back.
+    idle: bool,
+    throttled: bool,
+    broken: bool,
+    /// Bodies that were in flight, in bytes.
+    in_flight_bytes: f64,
+}
+
+impl Search {
+    /// Begins at a little less than `known` streams, which have worked on this path before, or at a guess. Never passes `max`.
+    pub(super) fn new(known: Option<usize>, max: usize, now: Instant) -> Self {
+        let max = max.max(LEAST);
+        let (limit, phase) = match known {
+            Some(known) => (known * 3 / 4, Phase::cruise(0.0)),
+            None => (START, Phase::Ramp { best: 0.0, flat: 0 }),
+        };
+        let limit = limit.clamp(LEAST, max);
+        Self { limit, max, phase, epoch: Epoch::default(), underway: 0, since_more: MORE_EVERY, since_less: 0, ceiling: None, stream_rate: None, base: now }
+    }
+
+    /// Begins anew with what worked on this path before; no stream may be underway.
+    pub(super) fn recall(&mut self, known: usize, now: Instant) {
+        *self = Self::new(Some(known), self.max, now);
+    }
+
+    /// How many streams may be underway.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that a stream moves in a second, once some have ended.
+    pub(super) fn stream_rate(&self) -> Option<f64> {
+        self.stream_rate
+    }
+
+    /// What a later run may begin with, once the ramp is over.
+    pub(super) fn found(&self) -> Option<usize> {
+        match self.phase {
+            Phase::Ramp { .. } => None,
+            Phase::Cruise(_) => Some(self.limit),
+            Phase::Probe { from, .. } => Some(from),
+        }
+    }
+
+    /// Notes a stream that begins.
+    pub(super) fn began(&mut self, now: Instant) {
+        self.pass(self.seconds(now));
+        self.underway += 1;
+    }
+
+    /// Notes a stream that ended, with the bytes it moved; `None` where it came to nothing.
+    pub(super) fn ended(&mut self, began: Instant, now: Instant, bytes: Option<u64>, answers: Answers) {
+        let (began, now) = (self.seconds(began), self.seconds(now));
+        self.pass(now);
+        self.underway = self.underway.saturating_sub(1);
+        let epoch = &mut self.epoch;
+        if now < epoch.from {
+            epoch.answers = answers;
+        } else if let Some(bytes) = bytes {
+            epoch.ended += 1;
+            epoch.worth += (bytes + REQUEST_BYTES) as f64;
+            epoch.bytes += bytes as f64;
+            epoch.seconds += now - began;
+            epoch.byte_seconds += bytes as f64 * (now - began);
+            epoch.seconds_squared += (now - began).powi(2);
+            if self.is_over(now) {
+                self.turn(now, answers);
+            }
+        }
+    }
+
+    /// Notes that a stream has been waiting for its turn for [`SLOW_AFTER`]: a path may be so slow that none ends.
+    pub(super) fn waited(&mut self, now: Instant) {
+        let now = self.seconds(now);
+        let unseen = matches!(self.phase, Phase::Ramp { best: 0.0, .. }) && self.epoch.ended < EPOCH_ENDED_MIN;
+        if unseen && self.limit < SLOW_MAX && now - self.epoch.from >= SLOW_AFTER.as_secs_f64() {
+            self.limit = (2 * self.limit).min(SLOW_MAX).min(self.max);
+            self.epoch = Epoch { from: now, counted: now, ..Epoch { answers: self.epoch.answers, ..Epoch::default() } };
+        }
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.base).as_secs_f64()
+    }
+
+    /// Counts the time of the streams underway.
+    fn pass(&mut self, now: f64) {
+        let epoch = &mut self.epoch;
+        epoch.stream_seconds += self.underway as f64 * (now - epoch.counted.max(epoch.from)).max(0.0);
+        epoch.counted = now;
+    }
+
+    fn is_over(&self, now: f64) -> bool {
+        // A ramp looks for large steps, and is in haste.
+        let rounds = if matches!(self.phase, Phase::Ramp { .. }) { 1 } else { 2 };
+        let (least, most) = EPOCH_SECONDS;
+        let long = (rounds as f64 * self.epoch.span()).clamp(least, most);
+        self.epoch.ended >= EPOCH_ENDED_MIN.max(rounds * self.limit) && now - self.epoch.from >= long
+    }
+
+    /// Ends an epoch: learns from it, and begins the next one.
+    fn turn(&mut self, now: f64, answers: Answers) {
+        let epoch = self.epoch;
+        let rate = epoch.bytes / epoch.seconds.max(1e-9);
+        self.stream_rate = Some(self.stream_rate.map_or(rate, |before| before + (rate - before) / 4.0));
+        let seen = epoch.seen(now, self.limit, answers);
+        if seen.throttled {
+            self.ceiling = Some(self.limit);
+        } else if self.ceiling.is_some_and(|ceiling| self.limit > ceiling) {
+            self.ceiling = None;
+        }
+        let before = self.limit;
+        let (limit, phase) = self.next(&seen);
+        let limit = limit.clamp(LEAST, self.max);
+        // What began under the old limit has ended by then, most of it.
+        let settling = match phase {
+            _ if limit == before => 0.0,
+            Phase::Ramp { .. } => epoch.span(),
+            _ => 1.5 * epoch.span(),
+        };
+        let from = now + settling.min(EPOCH_SECONDS.1);
+        (self.limit, self.phase, self.epoch) = (limit, phase, Epoch { from, counted: now, answers, ..Epoch::default() });
+    }
+
+    fn next(&mut self, seen: &Seen) -> (usize, Phase) {
+        let limit = self.limit;
+        (self.since_more, self.since_less) = (self.since_more + 1, self.since_less + 1);
+        match self.phase {
+            Phase::Probe { from, usual, .. } if seen.idle => (from, Phase::cruise(usual)),
+            phase if seen.idle => (limit, phase),
+            Phase::Ramp { .. } if seen.throttled => (scaled(limit, 0.7), Phase::cruise(0.0)),
+            Phase::Ramp { .. } | Phase::Cruise(_) if seen.broken => (scaled(limit, 0.85), Phase::cruise(0.0)),
+            // While a full path fills up, streams that began before it was full look fast: what ended is counted, too.
+            Phase::Ramp { best, .. } if seen.goodput.min(if best > 0.0 { seen.counted } else { f64::INFINITY }) >= best * (1.0 + RAMP_GAIN) => {
+                if limit < self.max { (2 * limit, Phase::Ramp { best: seen.goodput, flat: 0 }) } else { (limit, Phase::cruise(seen.goodput)) }
+            }
+            Phase::Ramp { best, flat: 0 } => (limit, Phase::Ramp { best, flat: 1 }),
+            Phase::Ramp { .. } => (scaled(limit, 0.75), Phase::cruise(0.0)),
+            Phase::Cruise(cruise) => self.go_on(cruise, seen),
+            Phase::Probe { from, usual, .. } if limit > from => {
+                let pays = !seen.throttled && !seen.broken && seen.goodput >= usual * (1.0 + self.gain_wanted(seen));
+                if pays { self.more(seen.goodput) } else { (from, Phase::cruise(usual)) }
+            }
+            Phase::Probe { usual, down: down @ 1.., .. } if seen.goodput >= usual * (1.0 - YIELD_LOSS) => self.less(seen.goodput, down + 1),
+            // It is each connection that carries less: more of them help.
+            Phase::Probe { from, usual, down: 1 } => (2 * from, Phase::Ramp { best: usual, flat: 0 }),
+            Phase::Probe { usual, .. } if seen.goodput >= usual * (1.0 - PROBE_LOSS) => (limit, Phase::cruise(seen.goodput)),
+            Phase::Probe { from, usual, .. } => (from, Phase::cruise(usual)),
+        }
+    }
+
+    fn go_on(&mut self, mut cruise: Cruise, seen: &Seen) -> (usize, Phase) {
+        let part = if cruise.usual > 0.0 { seen.goodput / cruise.usual } else { 1.0 };
+        if part < FALLEN && !cruise.fallen {
+            // One epoch may be chance.
+            return (self.limit, Phase::Cruise(Cruise { fallen: true, ..cruise }));
+        }
+        if part < FALLEN {
+            return self.less(seen.goodput, 1);
+        }
+        if part > RISEN && !seen.throttled {
+            return self.more(seen.goodput);
+        }
+        cruise.fallen = false;
+        cruise.epochs = (cruise.epochs + 1).min(MORE_EVERY);
+        cruise.usual += (seen.goodput - cruise.usual) / f64::from(cruise.epochs);
+        if self.since_less >= LESS_EVERY {
+            self.less(cruise.usual, 0)
+        } else if self.since_more >= MORE_EVERY && !seen.throttled {
+            self.more(cruise.usual)
+        } else {
+            (self.limit, Phase::Cruise(cruise))
+        }
+    }
+
+    /// Tries more streams than those that have a goodput.
+    fn more(&mut self, usual: f64) -> (usize, Phase) {
+        self.since_more = 0;
+        let factor = if self.is_close(self.limit) { 1.05 } else { 1.25 };
+        let limit = scaled(self.limit, factor).max(self.limit + 1);
+        if limit > self.max { (self.limit, Phase::cruise(usual)) } else { (limit, Phase::Probe { from: self.limit, usual, down: 0 }) }
+    }
+
+    /// Tries fewer; `down` is as in [`Phase::Probe`].
+    fn less(&mut self, usual: f64, down: u32) -> (usize, Phase) {
+        self.since_less = 0;
+        let limit = scaled(self.limit, if down > 0 { 0.7 } else { 0.85 }).min(self.limit - 1);
+        if limit < LEAST { (self.limit, Phase::cruise(usual)) } else { (limit, Phase::Probe { from: self.limit, usual, down }) }
+    }
+
+    /// Whether a quarter more would come close to where throttles were met.
+    fn is_close(&self, limit: usize) -> bool {
+        self.ceiling.is_some_and(|ceiling| limit as f64 * 1.25 > 0.85 * ceiling as f64)
+    }
+
+    fn gain_wanted(&self, seen: &Seen) -> f64 {
+        match self.phase {
+            Phase::Probe { from, .. } if self.is_close(from) => CLOSE_GAIN,
+            _ if seen.in_flight_bytes > DEAR_BYTES => DEAR_GAIN,
+            _ => PROBE_GAIN,
+        }
+    }
+}
+
+impl Phase {
+    /// A cruise whose goodput was so far this; 0 where nobody knows.
+    fn cruise(usual: f64) -> Self {
+        Self::Cruise(Cruise { usual, epochs: u32::from(usual > 0.0), fallen: false })
+    }
+}
+
+impl Epoch {
+    /// How long those last that are underway at a moment: of small objects and large parts it is the parts.
+    fn span(&self) -> f64 {
+        self.seconds_squared / self.seconds.max(1e-9)
+    }
+
+    fn seen(&self, now: f64, limit: usize, answers: Answers) -> Seen {
+        let underway = self.stream_seconds / (now - self.from).max(1e-9);
+        let requests = answers.requests.saturating_sub(self.answers.requests).max(1) as f64;
+        Seen {
+            goodput: self.worth / self.seconds.max(1e-9) * underway,
+            counted: self.worth / (now - self.from).max(1e-9),
+            idle: underway < BUSY * limit as f64,
+            throttled: answers.throttled.saturating_sub(self.answers.throttled) as f64 / requests > THROTTLED_SHARE,
+            broken: answers.broken.saturating_sub(self.answers.broken) as f64 / requests > BROKEN_SHARE,
+            in_flight_bytes: self.byte_seconds / self.seconds.max(1e-9) * underway,
+        }
+    }
+}
+
+fn scaled(limit: usize, factor: f64) -> usize {
+    (limit as f64 * factor).round() as usize
+}
