@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::job::{Context, Options};
+use super::parts::Speed;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -95,9 +96,10 @@ impl Streams {
         self.0.limit.subscribe()
     }
 
-    /// Bytes that a stream of this path moves in a second, where that is known.
-    pub(crate) fn stream_rate(&self) -> Option<u64> {
-        Some(self.0.stream_rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    /// How fast the path is, where that is known.
+    pub(crate) fn speed(&self) -> Option<Speed> {
+        let stream_bytes_per_second = self.0.stream_rate.load(Ordering::Relaxed);
+        (stream_bytes_per_second > 0).then(|| Speed { stream_bytes_per_second, streams: self.limit() as u64 })
     }
 
     /// Waits, first come first served, until a stream may begin. Safe to drop.
@@ -128,9 +130,9 @@ impl Streams {
     /// Has the journal remember what was found.
     pub(crate) async fn learn(&self, journal: &dyn Journal) -> Result<()> {
         let found = self.0.width().search.as_ref().and_then(Search::found);
-        let (Some(streams), Some(rate)) = (found, self.stream_rate()) else { return Ok(()) };
+        let (Some(streams), Some(speed)) = (found, self.speed()) else { return Ok(()) };
         journal.learn(LEARNED_STREAMS, streams as u64).await?;
-        journal.learn(LEARNED_RATE, rate).await
+        journal.learn(LEARNED_RATE, speed.stream_bytes_per_second).await
     }
 }
 
@@ -225,4 +227,87 @@ fn descriptors() -> Option<u64> {
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     #[cfg(not(any(feature = "journal", feature = "local", feature = "transport")))]
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::time::Duration;
+
+    fn gate(concurrency: Option<usize>) -> Streams {
+        Streams::new(&Options { concurrency, ..Options::default() }, &Context::default())
+    }
+
+    async fn opened(streams: &Streams, count: usize) -> Vec<Stream<'_>> {
+        futures::future::try_join_all((0..count).map(|_| streams.open())).await.expect("room for all")
+    }
+
+    #[tokio::test]
+    async fn as_many_as_the_operator_says_are_underway() {
+        let streams = gate(Some(3));
+        let mut underway = opened(&streams, 3).await;
+        assert!(streams.open().now_or_never().is_none());
+        underway.pop().expect("three").done(1);
+        drop(underway.pop());
+        drop(opened(&streams, 2).await);
+        assert_eq!((streams.limit(), streams.speed()), (3, None));
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_narrows_waits_for_those_inside() {
+        let streams = gate(None);
+        let start = streams.limit();
+        let mut underway = opened(&streams, start).await;
+        streams.0.resize(&mut streams.0.width(), start - 5);
+        underway.drain(..5).for_each(drop);
+        assert!(streams.open().now_or_never().is_none(), "five are to go before the next may come");
+        underway.pop().expect("some").done(1);
+        underway.push(streams.open().now_or_never().expect("room for one").expect("open"));
+        streams.0.resize(&mut streams.0.width(), start + 2);
+        underway.extend(opened(&streams, 7).await);
+        assert!(streams.open().now_or_never().is_none(), "{start} and 2 are in");
+        streams.0.resize(&mut streams.0.width(), start);
+        streams.0.resize(&mut streams.0.width(), start + 1);
+        drop(underway.pop());
+        assert!(streams.open().now_or_never().is_none(), "one was owed");
+        drop(underway.pop());
+        assert!(streams.open().now_or_never().is_some());
+    }
+
+    #[cfg(feature = "journal")]
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_is_remembered() {
+        use crate::journal::{Keep, Pair, RunInfo, StateDir};
+        use crate::storage::{location::Location, memory::MemoryStore};
+
+        let state = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| Location::new(Arc::new(MemoryStore::new(name)), "");
+        let pair = Pair::of(&place("a"), &place("b"));
+        let journal = || async { StateDir::new(state.path()).open(&pair, Keep::Full, RunInfo::default(), Clock::system()).await.expect("a journal") };
+        let (streams, first) = (gate(None), journal().await);
+        streams.recall(&first).await.expect("nothing to recall");
+        assert_eq!(streams.limit(), 8);
+        while streams.0.width().search.as_ref().is_some_and(|search| search.found().is_none()) {
+            let underway = opened(&streams, streams.limit()).await;
+            streams.0.clock.sleep(Duration::from_secs(1)).await;
+            // The path carries 16 MiB a second.
+            let each = (16 << 20) / underway.len() as u64;
+            underway.into_iter().for_each(|stream| stream.done(each));
+        }
+        let found = streams.limit() as u64;
+        streams.learn(&first).await.expect("learned");
+        first.flush().await.expect("on disk");
+        drop(first);
+        let (again, second) = (gate(None), journal().await);
+        again.recall(&second).await.expect("recalled");
+        assert_eq!(again.limit() as u64, found * 3 / 4);
+        assert!(again.speed().is_some_and(|speed| (1 << 19..=2 << 20).contains(&speed.stream_bytes_per_second)), "{:?}", again.speed());
+    }
+
+    #[test]
+    fn memory_bounds_the_streams() {
+        assert_eq!(streams_max(16 << 20), 16);
+        assert!((1..=STREAMS_MAX).contains(&streams_max(u64::MAX)));
+    }
 }

@@ -167,6 +167,7 @@ impl Copier {
             destination: self.writer.destination.capabilities(),
             memory_bytes: self.budget.capacity_bytes(),
             part_size_bytes: self.options.part_size_bytes,
+            speed: self.streams.speed(),
         }
     }
 

@@ -256,6 +256,7 @@ impl Engine {
             destination: self.ends.destination.storage.capabilities(),
             memory_bytes: self.options.memory_bytes,
             part_size_bytes: self.options.part_size_bytes,
+            speed: self.streams.speed(),
         };
         Ok(match cutter.shape(size)? {
             Shape::Whole | Shape::WholeStreamed => 2,

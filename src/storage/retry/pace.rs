@@ -131,3 +131,72 @@ impl Bucket {
         self.rate * grown(GROWTH, slow) * grown(GROWTH_CLEAN, now.saturating_duration_since(clean_from))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Requests for so long as fast as the pace lets them, of which the service takes so many a second; how many it took.
+    async fn press(pace: &Pace, clock: &Clock, span: Duration, taken_a_second: f64) -> f64 {
+        let (begun, mut taken) = (clock.instant(), 0.0);
+        while begun.elapsed() < span {
+            clock.sleep(Duration::from_millis(1)).await;
+            pace.turn(clock).await;
+            if taken / begun.elapsed().as_secs_f64() < taken_a_second {
+                taken += 1.0;
+                pace.worked();
+            } else {
+                pace.throttled(clock.instant());
+            }
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_throttle_is_chance() {
+        let (pace, clock) = (Pace::default(), Clock::system());
+        for _ in 0..5 {
+            pace.throttled(clock.instant());
+            clock.sleep(FORGOTTEN + seconds(1)).await;
+        }
+        let begun = clock.instant();
+        pace.turn(&clock).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_keep_to_what_the_service_takes() {
+        let (pace, clock) = (Pace::default(), Clock::system());
+        press(&pace, &clock, seconds(3), 100.0).await;
+        let taken = press(&pace, &clock, seconds(60), 100.0).await;
+        assert!((5_500.0..=6_000.0).contains(&taken), "{taken} in a minute");
+        let less = press(&pace, &clock, seconds(60), 20.0).await;
+        assert!((1_000.0..=1_200.0).contains(&less), "{less} in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_that_nobody_asks_for_any_more_is_lifted() {
+        let (pace, clock) = (Pace::default(), Clock::system());
+        press(&pace, &clock, seconds(3), 100.0).await;
+        assert!(pace.0.bound.load(Ordering::Relaxed));
+        let taken = press(&pace, &clock, seconds(120), f64::INFINITY).await;
+        assert!(!pace.0.bound.load(Ordering::Relaxed), "{taken} in two minutes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttles_by_chance_do_not_bring_it_to_nothing() {
+        let (pace, clock) = (Pace::default(), Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 1));
+        let (begun, mut made) = (clock.instant(), 0);
+        while begun.elapsed() < seconds(600) {
+            clock.sleep(Duration::from_millis(10)).await;
+            pace.turn(&clock).await;
+            made += 1;
+            if clock.random_below(50) == 0 { pace.throttled(clock.instant()) } else { pace.worked() }
+        }
+        assert!(made > 600 * 20, "{made} of 60000 that were wanted");
+    }
+}

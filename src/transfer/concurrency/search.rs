@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 /// What a request counts for beside its bytes, in bytes.
 const REQUEST_BYTES: u64 = 256 << 10;
+/// What is at least so large, in bytes, tells how fast a connection is: less says how long a request takes.
+const LARGE_BYTES: u64 = 1 << 20;
 /// Streams at the start of a path that nobody knows.
 const START: usize = 8;
 /// The fewest that are tried.
@@ -111,14 +113,16 @@ struct Epoch {
     counted: f64,
     /// Time of all streams that were underway.
     stream_seconds: f64,
-    /// Streams that ended well; what they count for, their bytes, and their time from their beginning.
+    /// Streams that ended well, what they count for, and their time from their beginning.
     ended: usize,
     worth: f64,
-    bytes: f64,
     seconds: f64,
-    /// The last two, weighted by the time: what is underway at a moment is what lasts.
+    /// Their bytes and their time, weighted by their time: what is underway at a moment is what lasts.
     byte_seconds: f64,
     seconds_squared: f64,
+    /// Bytes and time of the large ones.
+    large_bytes: f64,
+    large_seconds: f64,
     answers: Answers,
 }
 
@@ -157,7 +161,7 @@ impl Search {
         self.limit
     }
 
-    /// Bytes that a stream moves in a second, once some have ended.
+    /// Bytes that a stream moves in a second, once large ones have ended.
     pub(super) fn stream_rate(&self) -> Option<f64> {
         self.stream_rate
     }
@@ -188,8 +192,11 @@ impl Search {
         } else if let Some(bytes) = bytes {
             epoch.ended += 1;
             epoch.worth += (bytes + REQUEST_BYTES) as f64;
-            epoch.bytes += bytes as f64;
             epoch.seconds += now - began;
+            if bytes >= LARGE_BYTES {
+                epoch.large_bytes += bytes as f64;
+                epoch.large_seconds += now - began;
+            }
             epoch.byte_seconds += bytes as f64 * (now - began);
             epoch.seconds_squared += (now - began).powi(2);
             if self.is_over(now) {
@@ -230,8 +237,10 @@ impl Search {
     /// Ends an epoch: learns from it, and begins the next one.
     fn turn(&mut self, now: f64, answers: Answers) {
         let epoch = self.epoch;
-        let rate = epoch.bytes / epoch.seconds.max(1e-9);
-        self.stream_rate = Some(self.stream_rate.map_or(rate, |before| before + (rate - before) / 4.0));
+        if epoch.large_seconds > 0.0 {
+            let rate = epoch.large_bytes / epoch.large_seconds;
+            self.stream_rate = Some(self.stream_rate.map_or(rate, |before| before + (rate - before) / 4.0));
+        }
         let seen = epoch.seen(now, self.limit, answers);
         if seen.throttled {
             self.ceiling = Some(self.limit);
