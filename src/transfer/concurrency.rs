@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_gate_that_narrows_waits_for_those_inside() {
-        let streams = gate(None);
+        let streams = gate(Some(8));
         let start = streams.limit();
         let mut underway = opened(&streams, start).await;
         streams.0.resize(&mut streams.0.width(), start - 5);

@@ -14,6 +14,7 @@ use super::progress::Progress;
 use crate::clock::Clock;
 use crate::journal::{Journal, MemoryJournal};
 use crate::metrics::Metrics;
+use crate::storage::limit::Timetable;
 use crate::storage::location::Location;
 use crate::storage::object::Encryption;
 
@@ -100,8 +101,9 @@ pub struct Options {
     pub part_size_bytes: Option<u64>,
     /// Most memory for object bytes, in bytes. Default: 512 MiB.
     pub memory_bytes: u64,
-    /// Most bytes a second, over all copies. Default: no limit.
-    pub bandwidth_bytes_per_second: Option<u64>,
+    /// Most bytes a second, over all copies: what opens the stores makes pipes of it ([`Pipes`](crate::storage::limit::Pipes)). Default:
+    /// no limit.
+    pub bandwidth: Option<Timetable>,
     /// Stop starting copies after this many failed. Default: no limit.
     pub errors_max: Option<u64>,
     /// Stop starting copies after this long. Default: no limit.
@@ -141,7 +143,7 @@ impl Default for Options {
             concurrency: None,
             part_size_bytes: None,
             memory_bytes: 512 << 20,
-            bandwidth_bytes_per_second: None,
+            bandwidth: None,
             errors_max: None,
             duration_max: None,
             storage_class: None,

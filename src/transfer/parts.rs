@@ -109,7 +109,11 @@ impl Cutter<'_> {
             )));
         }
         let Some(limits) = to.multipart else { return self.without_parts(size_bytes) };
-        let above = self.part_size_bytes.unwrap_or(MULTIPART_ABOVE_BYTES.min((2 * self.usual_part_size(size_bytes)).max(limits.part_bytes_min))).min((self.memory_bytes / 4).max(limits.part_bytes_min)).min(to.put_bytes_max);
+        let above = self
+            .part_size_bytes
+            .unwrap_or(MULTIPART_ABOVE_BYTES.min((2 * self.usual_part_size(size_bytes)).max(limits.part_bytes_min)))
+            .min((self.memory_bytes / 4).max(limits.part_bytes_min))
+            .min(to.put_bytes_max);
         if size_bytes <= above {
             return Ok(Shape::Whole);
         }

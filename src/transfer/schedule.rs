@@ -104,7 +104,8 @@ pub(crate) async fn drive<S: Stage>(
     loop {
         let admits = driven == Driven::ToTheEnd && !stage.is_halted();
         while admits
-            && work.len() < streams.limit()
+            // One more waits at the gate, to follow at once.
+            && work.len() <= streams.limit()
             && let Some((ticket, subject)) = waiting.pop_front()
         {
             if !start(&mut work, &mut at_work, stage, ticket, subject) {

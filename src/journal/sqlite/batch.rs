@@ -195,9 +195,7 @@ impl Op {
                 run("DELETE FROM doomed WHERE turned = ?1 AND key = ?2", params![writer.turned, key.as_bytes()])?;
                 run("INSERT INTO deletion (run, key, version, at) VALUES (?1, ?2, ?3, ?4)", params![writer.run, key.as_bytes(), version, at.as_microsecond()])
             }
-            Self::Learn { name, value } => {
-                run("INSERT OR REPLACE INTO learned VALUES (?1, ?2, ?3)", params![writer.turned, name, value.cast_signed()])
-            }
+            Self::Learn { name, value } => run("INSERT OR REPLACE INTO learned VALUES (?1, ?2, ?3)", params![writer.turned, name, value.cast_signed()]),
             Self::End { outcome, at } => {
                 run("UPDATE run SET outcome = ?2, ended = ?3 WHERE run = ?1", params![writer.run, outcome.as_str(), at.as_microsecond()])
             }

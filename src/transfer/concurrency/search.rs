@@ -89,11 +89,18 @@ pub(super) struct Search {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     /// `best` is the goodput before the last doubling, `flat` how many epochs have not shown more.
-    Ramp { best: f64, flat: u32 },
+    Ramp {
+        best: f64,
+        flat: u32,
+    },
     Cruise(Cruise),
     /// From so many streams, which had such a goodput. `down` counts the steps that a path that carries less is followed; 0: it is a
     /// usual try.
-    Probe { from: usize, usual: f64, down: u32 },
+    Probe {
+        from: usize,
+        usual: f64,
+        down: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Default)]
