@@ -332,9 +332,9 @@ mod tests {
 
     /// Reads endless bodies, so many at a time.
     async fn read(pipe: &Bandwidth, clock: &Clock, streams: usize, span: Duration) -> Vec<(Duration, usize)> {
-        let (moves, begun) = (Moves::default(), clock.instant());
+        let (moves, begun, chunk) = (Moves::default(), clock.instant(), Bytes::from(vec![0; 1 << 20]));
         let reading = futures::future::join_all((0..streams).map(|_| async {
-            let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20]))).boxed();
+            let endless = stream::repeat(chunk.clone()).map(Ok).boxed();
             let mut body = pipe.stream(endless);
             while let Some(Ok(piece)) = body.next().await {
                 moves.lock().expect("a list").push((begun.elapsed(), piece.len()));

@@ -5,7 +5,7 @@
 //! epoch it does not jump with what its two ends cut through. A stream counts for its bytes and for [`REQUEST_BYTES`], so that large
 //! parts are judged by bytes, small objects by their number, and a mixture needs no second signal.
 //!
-//! - *Ramp*: doubles as long as that pays a quarter more, then takes back half of the last step.
+//! - *Ramp*: doubles, or adds half where bodies take much memory, as long as that pays a quarter of it; then takes back half of the step.
 //! - *Cruise*: every fourth epoch tries a quarter more, every ninth a little less.
 //! - *Probe*: such a try; what pays is kept. The first moment after a change is not looked at.
 //!
@@ -26,13 +26,16 @@ const START: usize = 8;
 /// The fewest that are tried.
 const LEAST: usize = 2;
 
-/// Growth of the goodput for which the streams are doubled once more.
+/// Growth of the goodput for which the streams are multiplied once more, as a part of what was added to them.
 const RAMP_GAIN: f64 = 0.25;
+const RAMP_STEP: f64 = 2.0;
+/// The step where the next one takes much memory.
+const DEAR_STEP: f64 = 1.5;
 /// Growth for which a quarter more streams are kept.
 const PROBE_GAIN: f64 = 0.04;
 /// The same where they take much memory: beyond so many bytes in flight.
 const DEAR_GAIN: f64 = 0.10;
-const DEAR_BYTES: f64 = (128 << 20) as f64;
+const DEAR_BYTES: f64 = (96 << 20) as f64;
 /// The same for a step close to where throttles were met.
 const CLOSE_GAIN: f64 = 0.02;
 /// Loss that fewer streams may cost.
@@ -88,9 +91,10 @@ pub(super) struct Search {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// `best` is the goodput before the last doubling, `flat` how many epochs have not shown more.
+    /// `best` is the goodput before the last step, `flat` how many epochs have not shown more.
     Ramp {
         best: f64,
+        step: f64,
         flat: u32,
     },
     Cruise(Cruise),
@@ -152,7 +156,7 @@ impl Search {
         let max = max.max(LEAST);
         let (limit, phase) = match known {
             Some(known) => (known * 3 / 4, Phase::cruise(0.0)),
-            None => (START, Phase::Ramp { best: 0.0, flat: 0 }),
+            None => (START, Phase::Ramp { best: 0.0, step: RAMP_STEP, flat: 0 }),
         };
         let limit = limit.clamp(LEAST, max);
         Self { limit, max, phase, epoch: Epoch::default(), underway: 0, since_more: MORE_EVERY, since_less: 0, ceiling: None, stream_rate: None, base: now }
@@ -275,12 +279,7 @@ impl Search {
             phase if seen.idle => (limit, phase),
             Phase::Ramp { .. } if seen.throttled => (scaled(limit, 0.7), Phase::cruise(0.0)),
             Phase::Ramp { .. } | Phase::Cruise(_) if seen.broken => (scaled(limit, 0.85), Phase::cruise(0.0)),
-            // While a full path fills up, streams that began before it was full look fast: what ended is counted, too.
-            Phase::Ramp { best, .. } if seen.goodput.min(if best > 0.0 { seen.counted } else { f64::INFINITY }) >= best * (1.0 + RAMP_GAIN) => {
-                if limit < self.max { (2 * limit, Phase::Ramp { best: seen.goodput, flat: 0 }) } else { (limit, Phase::cruise(seen.goodput)) }
-            }
-            Phase::Ramp { best, flat: 0 } => (limit, Phase::Ramp { best, flat: 1 }),
-            Phase::Ramp { .. } => (scaled(limit, 0.75), Phase::cruise(0.0)),
+            Phase::Ramp { best, step, flat } => self.climb(best, step, flat, seen),
             Phase::Cruise(cruise) => self.go_on(cruise, seen),
             Phase::Probe { from, usual, .. } if limit > from => {
                 let pays = !seen.throttled && !seen.broken && seen.goodput >= usual * (1.0 + self.gain_wanted(seen));
@@ -288,10 +287,25 @@ impl Search {
             }
             Phase::Probe { usual, down: down @ 1.., .. } if seen.goodput >= usual * (1.0 - YIELD_LOSS) => self.less(seen.goodput, down + 1),
             // It is each connection that carries less: more of them help.
-            Phase::Probe { from, usual, down: 1 } => (2 * from, Phase::Ramp { best: usual, flat: 0 }),
+            Phase::Probe { from, usual, down: 1 } => (2 * from, Phase::Ramp { best: usual, step: RAMP_STEP, flat: 0 }),
             Phase::Probe { usual, .. } if seen.goodput >= usual * (1.0 - PROBE_LOSS) => (limit, Phase::cruise(seen.goodput)),
             Phase::Probe { from, usual, .. } => (from, Phase::cruise(usual)),
         }
+    }
+
+    fn climb(&self, best: f64, step: f64, flat: u32, seen: &Seen) -> (usize, Phase) {
+        let limit = self.limit;
+        // While a full path fills up, streams that began before it was full look fast: what ended is counted, too.
+        let goodput = if best > 0.0 { seen.goodput.min(seen.counted) } else { seen.goodput };
+        if goodput < best * (1.0 + RAMP_GAIN * (step - 1.0)) {
+            let back = scaled(limit, (1.0 + 1.0 / step) / 2.0);
+            return if flat == 0 { (limit, Phase::Ramp { best, step, flat: 1 }) } else { (back, Phase::cruise(0.0)) };
+        }
+        if limit >= self.max {
+            return (limit, Phase::cruise(seen.goodput));
+        }
+        let step = if RAMP_STEP * seen.in_flight_bytes > DEAR_BYTES { DEAR_STEP } else { RAMP_STEP };
+        (scaled(limit, step), Phase::Ramp { best: seen.goodput, step, flat: 0 })
     }
 
     fn go_on(&mut self, mut cruise: Cruise, seen: &Seen) -> (usize, Phase) {
@@ -376,4 +390,114 @@ impl Epoch {
 
 fn scaled(limit: usize, factor: f64) -> usize {
     (limit as f64 * factor).round() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    /// A search, and rounds of streams that all begin and end together.
+    struct Bench {
+        search: Search,
+        now: Instant,
+        answers: Answers,
+    }
+
+    impl Bench {
+        fn new(known: Option<usize>, max: usize) -> Self {
+            let now = Clock::system().instant();
+            Self { search: Search::new(known, max, now), now, answers: Answers::default() }
+        }
+
+        /// So many streams of 1 MiB, each of which takes so long.
+        fn round(&mut self, streams: usize, span: Duration) {
+            let began = self.now;
+            (0..streams).for_each(|_| self.search.began(began));
+            self.now += span;
+            for _ in 0..streams {
+                self.answers.requests += 2;
+                self.search.ended(began, self.now, Some(1 << 20), self.answers);
+            }
+        }
+
+        /// Rounds over a path that carries so many streams at their full speed; the limit after them.
+        fn rounds(&mut self, count: usize, carries: usize) -> usize {
+            for _ in 0..count {
+                let streams = self.search.limit();
+                self.round(streams, Duration::from_secs(1).mul_f64((streams as f64 / carries as f64).max(1.0)));
+            }
+            self.search.limit()
+        }
+    }
+
+    #[test]
+    fn it_doubles_as_long_as_that_pays() {
+        let mut bench = Bench::new(None, 512);
+        assert_eq!((bench.search.limit(), bench.search.found()), (START, None));
+        bench.rounds(30, 64);
+        let found = bench.search.found().expect("the ramp is over");
+        assert!((56..=110).contains(&found), "{found} of 64");
+        let rate = bench.search.stream_rate().expect("large ones ended");
+        assert!((500e3..1.1e6).contains(&rate), "{rate} bytes a second");
+    }
+
+    #[test]
+    fn it_never_passes_what_is_allowed() {
+        let mut bench = Bench::new(None, 20);
+        for _ in 0..100 {
+            assert!(bench.rounds(1, 1000) <= 20);
+        }
+        assert_eq!(bench.search.found(), Some(20));
+        assert_eq!(Bench::new(Some(400), 20).search.limit(), 20);
+        assert_eq!(Bench::new(Some(16), 512).search.limit(), 12, "a little less than what is known");
+    }
+
+    #[test]
+    fn too_little_to_do_says_nothing_of_the_path() {
+        let mut bench = Bench::new(Some(40), 512);
+        let limit = bench.search.limit();
+        for _ in 0..200 {
+            bench.round(limit / 2, Duration::from_secs(1));
+            assert_eq!(bench.search.limit(), limit);
+        }
+    }
+
+    #[test]
+    fn throttles_end_a_climb() {
+        let mut bench = Bench::new(None, 512);
+        while bench.rounds(1, 1000) < 64 {}
+        bench.answers.throttled += 2;
+        bench.rounds(3, 1000);
+        assert!(bench.search.found().is_some_and(|found| (40..64).contains(&found)), "{:?}", bench.search);
+    }
+
+    #[test]
+    fn roads_that_break_get_fewer_streams_and_one_that_broke_does_not() {
+        let mut bench = Bench::new(Some(80), 512);
+        let limit = bench.search.limit();
+        let broken = |bench: &mut Bench, each: u64| {
+            for _ in 0..20 {
+                bench.answers.broken += each;
+                bench.rounds(1, 10);
+            }
+            bench.search.limit()
+        };
+        let after_few = broken(&mut bench, 1);
+        assert!(after_few >= limit / 2, "1 of 120 requests: {after_few} streams of {limit}");
+        let after_many = broken(&mut bench, 40);
+        assert!(after_many < after_few / 2, "a third of the requests: {after_many} streams");
+    }
+
+    #[test]
+    fn streams_that_came_to_nothing_are_no_goodput() {
+        let mut bench = Bench::new(None, 512);
+        for _ in 0..100 {
+            let began = bench.now;
+            bench.search.began(began);
+            bench.now += Duration::from_secs(1);
+            bench.search.ended(began, bench.now, None, bench.answers);
+        }
+        assert_eq!((bench.search.limit(), bench.search.stream_rate()), (START, None));
+    }
 }
