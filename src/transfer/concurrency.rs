@@ -4,6 +4,7 @@
 //! store that decides about a key. All of a run pass one gate, in the order in which they come, so that the parts of a large object and
 //! many small objects share the path. The gate is as wide as the operator says, or as [`Search`] finds that it pays.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -107,13 +108,25 @@ impl Streams {
         let gate = &*self.0;
         let permit = match gate.permits.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => gate.queue().await?,
+            Err(_) => gate.permits.acquire().await.map_err(|e| Error::new(ErrorKind::Unexpected, "the gate of the streams was closed").caused_by(e))?,
         };
         let began = gate.clock.instant();
         if let Some(search) = &mut gate.width().search {
             search.began(began);
         }
         Ok(Stream { gate, permit: Some(permit), began, bytes: None })
+    }
+
+    /// Looks after a path so slow that no stream ends. Never ends: whoever drives streams polls it beside them.
+    pub(crate) async fn look_after(&self) -> Infallible {
+        let gate = &*self.0;
+        if gate.width().search.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            gate.clock.sleep(SLOW_AFTER).await;
+            drop(gate.change(|search| search.look_after(gate.clock.instant())));
+        }
     }
 
     /// Begins where an earlier run on this path has ended.
@@ -171,18 +184,6 @@ impl Gate {
         let Metrics { requests, throttled, retries, .. } = &*self.metrics;
         let throttled = throttled.get();
         Answers { requests: requests.get(), throttled, broken: retries.get().saturating_sub(throttled) }
-    }
-
-    async fn queue(&self) -> Result<SemaphorePermit<'_>> {
-        let closed = |e| Error::new(ErrorKind::Unexpected, "the gate of the streams was closed").caused_by(e);
-        let mut permit = std::pin::pin!(self.permits.acquire());
-        loop {
-            tokio::select! {
-                biased;
-                permit = &mut permit => return permit.map_err(closed),
-                () = self.clock.sleep(SLOW_AFTER) => drop(self.change(|search| search.waited(self.clock.instant()))),
-            }
-        }
     }
 
     /// Lets the search learn something, and follows its limit.

@@ -159,6 +159,7 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
         tokio::select! {
             biased;
             what = engine.carry(&task, replaced.as_ref()) => what,
+            never = engine.streams.look_after() => match never {},
             () = late => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
         }
     };

@@ -94,6 +94,7 @@ pub(crate) async fn drive<S: Stage>(
     let mut at_work: HashSet<Key> = HashSet::new();
     let (mut fed, mut driven) = (false, Driven::ToTheEnd);
     let mut limits = streams.changes();
+    let mut pulse = std::pin::pin!(streams.look_after());
     let mut flush = std::pin::pin!(context.clock.sleep(FLUSH_EVERY));
     let mut deadline = std::pin::pin!(async {
         match duration_max {
@@ -104,8 +105,7 @@ pub(crate) async fn drive<S: Stage>(
     loop {
         let admits = driven == Driven::ToTheEnd && !stage.is_halted();
         while admits
-            // One more waits at the gate, to follow at once.
-            && work.len() <= streams.limit()
+            && work.len() < streams.limit()
             && let Some((ticket, subject)) = waiting.pop_front()
         {
             if !start(&mut work, &mut at_work, stage, ticket, subject) {
@@ -132,6 +132,7 @@ pub(crate) async fn drive<S: Stage>(
             }
             // There may be room for more.
             Ok(()) = limits.changed() => {}
+            never = &mut pulse => match never {},
             () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
             () = &mut flush, if context.journal.is_durable() => {
                 context.journal.flush().await?;

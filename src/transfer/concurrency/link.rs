@@ -151,14 +151,14 @@ fn run(seconds: u64, paths: &[(u64, Path)], sizes: &[u64], known: Option<usize>)
         });
         let mut underway = JoinSet::new();
         let mut limits = world.streams.changes();
+        let mut pulse = std::pin::pin!(world.streams.look_after());
         let mut end = std::pin::pin!(world.clock.sleep(Duration::from_secs(seconds)));
         loop {
             let now = world.now();
             if let Some((_, path)) = paths.iter().rev().find(|(from, _)| *from as f64 <= now) {
                 world.path.set(*path);
             }
-            // One more waits, as the next part of a large object does.
-            while underway.len() <= world.streams.limit() {
+            while underway.len() < world.streams.limit() {
                 let bytes = sizes[world.clock.random_below(sizes.len() as u64) as usize];
                 underway.spawn_local(world.clone().stream(bytes));
             }
@@ -167,6 +167,7 @@ fn run(seconds: u64, paths: &[(u64, Path)], sizes: &[u64], known: Option<usize>)
                 _ = &mut end => return world.seconds.take(),
                 _ = underway.join_next() => {}
                 _ = limits.changed() => {}
+                never = &mut pulse => match never {},
             }
         }
     })

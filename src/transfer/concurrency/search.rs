@@ -216,13 +216,15 @@ impl Search {
         }
     }
 
-    /// Notes that a stream has been waiting for its turn for [`SLOW_AFTER`]: a path may be so slow that none ends.
-    pub(super) fn waited(&mut self, now: Instant) {
+    /// Notes that time passes, every [`SLOW_AFTER`]: a path may be so slow that no stream ends.
+    pub(super) fn look_after(&mut self, now: Instant) {
         let now = self.seconds(now);
-        let unseen = matches!(self.phase, Phase::Ramp { best: 0.0, .. }) && self.epoch.ended < EPOCH_ENDED_MIN;
-        if unseen && self.limit < SLOW_MAX && now - self.epoch.from >= SLOW_AFTER.as_secs_f64() {
+        self.pass(now);
+        let Epoch { from, ended, answers, .. } = self.epoch;
+        let unseen = matches!(self.phase, Phase::Ramp { best: 0.0, .. }) && ended < EPOCH_ENDED_MIN && now - from >= SLOW_AFTER.as_secs_f64();
+        if unseen && self.limit < SLOW_MAX && self.underway as f64 >= BUSY * self.limit as f64 {
             self.limit = (2 * self.limit).min(SLOW_MAX).min(self.max);
-            self.epoch = Epoch { from: now, counted: now, ..Epoch { answers: self.epoch.answers, ..Epoch::default() } };
+            self.epoch = Epoch { from: now, counted: now, answers, ..Epoch::default() };
         }
     }
 
