@@ -8,15 +8,17 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
 use crate::transfer::{Filter, Options};
 
+use super::bandwidth::parse_bandwidth;
 use super::engine::Engine;
 use super::rules::Rules;
 use super::section::Section;
-use super::units::{self, Age, Auto, GiveUp, Rate};
+use super::units::{self, Age, Auto, GiveUp};
 
 /// What takes part.
 #[derive(Debug, Clone, Default, Args)]
@@ -227,7 +229,7 @@ impl Deleting {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Resources")]
 pub struct Resources {
-    /// How many objects are copied at a time: auto, or a number
+    /// How many small objects and parts of large ones move at a time: auto finds out what pays, or a number
     #[arg(long, value_name = "N", value_parser = units::parse_concurrency)]
     pub concurrency: Option<Auto<usize>>,
     /// Part size of multipart uploads: auto, or a size such as 16MiB
@@ -236,9 +238,10 @@ pub struct Resources {
     /// Most memory for object bytes, such as 512MiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory)]
     pub memory: Option<u64>,
-    /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off
-    #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = units::parse_rate)]
-    pub bandwidth: Option<Rate>,
+    /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off; 20Mbit:5Mbit to read and to write; or by the time of the day,
+    /// "08:00,20Mbit 20:00,off", local or of a zone: "Asia/Shanghai 08:00,20Mbit 20:00,off"
+    #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = parse_bandwidth)]
+    pub bandwidth: Option<Timetable>,
     /// Stop when a store has been down for so long; until then everything waits for it. off waits without end, 0 not at all [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_give_up)]
     pub give_up_after: Option<GiveUp>,
@@ -250,7 +253,7 @@ impl Resources {
             concurrency: section.parsed("concurrency", "\"auto\" or a number", &["integer"], units::parse_concurrency),
             part_size: section.parsed("part_size", "\"auto\" or a size such as \"16MiB\"", &["integer"], units::parse_part_size),
             memory: section.parsed("memory", "a size such as \"512MiB\"", &["integer"], units::parse_memory),
-            bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\"", &["integer"], units::parse_rate),
+            bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\", or a timetable", &["integer"], parse_bandwidth),
             give_up_after: section.parsed("give_up_after", "a duration such as \"15m\", or \"off\"", &["integer"], units::parse_give_up),
         }
     }
@@ -258,14 +261,12 @@ impl Resources {
     /// Puts these into options; what is not said here, `engine` says, and else the engine's own default holds.
     pub fn apply(&self, options: &mut Options, engine: &Engine) {
         let defaults = &engine.resources;
-        if let Some(count) = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed) {
-            options.concurrency = count;
-        }
+        options.concurrency = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed);
         options.part_size_bytes = self.part_size.or(defaults.part_size).and_then(Auto::fixed);
         if let Some(memory) = self.memory.or(defaults.memory) {
             options.memory_bytes = memory;
         }
-        options.bandwidth_bytes_per_second = self.bandwidth.or(defaults.bandwidth).and_then(Rate::limit);
+        options.bandwidth = self.bandwidth.clone().or_else(|| defaults.bandwidth.clone());
     }
 }
 
@@ -298,14 +299,12 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_configuration_and_it_before_the_default() {
-        let engine = Engine {
-            resources: Resources { memory: Some(64 << 20), bandwidth: Some(Rate::BytesPerSecond(1000)), ..Resources::default() },
-            ..Engine::default()
-        };
+        let engine =
+            Engine { resources: Resources { memory: Some(64 << 20), bandwidth: parse_bandwidth("1MiB/s").ok(), ..Resources::default() }, ..Engine::default() };
         let mut options = Options::default();
         flags::<Resources>(&["--bwlimit", "off", "--part-size", "auto"]).expect("flags").apply(&mut options, &engine);
         assert_eq!(options.memory_bytes, 64 << 20);
-        assert_eq!(options.bandwidth_bytes_per_second, None);
+        assert_eq!(options.bandwidth.expect("said").limits(), (false, false));
         assert_eq!(options.concurrency, Options::default().concurrency);
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::concurrency::Fixed;
+use super::concurrency::Streams;
 use super::delete::{self, Claim};
 use super::event::{Action, Event, Notice};
 use super::feed::{Feed, KeyReader};
@@ -54,9 +54,8 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     let engine = Arc::new(engine);
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
     sync.fingerprint = fingerprint;
-    let mut concurrency = Fixed(engine.options.concurrency);
     let tide = Tide::from(checkpoint.map_or(0, |checkpoint| checkpoint.keys));
-    let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max, tide).await;
+    let driven = schedule::drive(&mut feed, &mut sync, &engine.streams, &context, engine.options.duration_max, tide).await;
     engine.put_away().await;
     conclude(&mut sync.report, &feed, driven, &context).await;
     if engine.options.delete
@@ -71,6 +70,7 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     if report.failed == 0 && report.stopped.is_none() && !report.interrupted && !engine.options.dry_run {
         engine.sweep(started).await;
     }
+    engine.learn_path().await;
     engine.tell_kept().await;
     end(&mut report, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
@@ -113,10 +113,10 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
     let mut feed = open(&job, &context, &spill, None, true).await?;
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
-    let mut concurrency = Fixed(job.options.concurrency);
+    let streams = Streams::new(&job.options, &context);
     let duration_max = job.options.duration_max;
-    let mut stage = Verify::new(ends, job.options, deep, context.clone());
-    let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max, Tide::default()).await;
+    let mut stage = Verify::new(ends, job.options, deep, context.clone(), streams.clone());
+    let driven = schedule::drive(&mut feed, &mut stage, &streams, &context, duration_max, Tide::default()).await;
     let mut report = stage.report;
     conclude(&mut report, &feed, driven, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
@@ -159,6 +159,7 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
         tokio::select! {
             biased;
             what = engine.carry(&task, replaced.as_ref()) => what,
+            never = engine.streams.look_after() => match never {},
             () = late => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
         }
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use super::concurrency::{Completion, Concurrency};
+use super::concurrency::Streams;
 use super::feed::Feed;
 use super::job::Context;
 use super::join::Pairing;
@@ -48,7 +48,7 @@ pub(crate) trait Stage {
     fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Self::Ended>;
 
     /// The work on one key.
-    fn work(&self, subject: Box<Subject>) -> BoxFuture<'static, (Self::Ended, Completion)>;
+    fn work(&self, subject: Box<Subject>) -> BoxFuture<'static, Self::Ended>;
 
     /// Takes note of what ended.
     fn ended(&mut self, ended: Self::Ended) -> impl Future<Output = Result<()>> + Send;
@@ -71,7 +71,7 @@ pub(crate) enum Driven {
     Interrupted,
 }
 
-type Work<T> = JoinSet<(Waiting, T, Completion)>;
+type Work<T> = JoinSet<(Waiting, T)>;
 
 /// A key at work, and its ticket in the [`Tide`].
 struct Waiting {
@@ -83,7 +83,7 @@ struct Waiting {
 pub(crate) async fn drive<S: Stage>(
     feed: &mut Feed,
     stage: &mut S,
-    concurrency: &mut dyn Concurrency,
+    streams: &Streams,
     context: &Context,
     duration_max: Option<Duration>,
     mut tide: Tide,
@@ -93,6 +93,8 @@ pub(crate) async fn drive<S: Stage>(
     // A key has one copier at a time: a file of keys may name one twice.
     let mut at_work: HashSet<Key> = HashSet::new();
     let (mut fed, mut driven) = (false, Driven::ToTheEnd);
+    let mut limits = streams.changes();
+    let mut pulse = std::pin::pin!(streams.look_after());
     let mut flush = std::pin::pin!(context.clock.sleep(FLUSH_EVERY));
     let mut deadline = std::pin::pin!(async {
         match duration_max {
@@ -103,7 +105,7 @@ pub(crate) async fn drive<S: Stage>(
     loop {
         let admits = driven == Driven::ToTheEnd && !stage.is_halted();
         while admits
-            && work.len() < concurrency.target()
+            && work.len() < streams.limit()
             && let Some((ticket, subject)) = waiting.pop_front()
         {
             if !start(&mut work, &mut at_work, stage, ticket, subject) {
@@ -123,12 +125,14 @@ pub(crate) async fn drive<S: Stage>(
                 return Ok(Driven::Interrupted);
             }
             Some(ended) = work.join_next() => {
-                let (done, ended, completion) = ended.map_err(died)?;
+                let (done, ended) = ended.map_err(died)?;
                 at_work.remove(&done.key);
-                concurrency.on_completion(completion);
                 stage.ended(ended).await?;
                 tide.ended(done.ticket);
             }
+            // There may be room for more.
+            Ok(()) = limits.changed() => {}
+            never = &mut pulse => match never {},
             () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
             () = &mut flush, if context.journal.is_durable() => {
                 context.journal.flush().await?;
@@ -169,8 +173,8 @@ fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage:
     if is_new {
         let task = stage.work(subject);
         work.spawn(async move {
-            let (ended, completion) = task.await;
-            (Waiting { key, ticket }, ended, completion)
+            let ended = task.await;
+            (Waiting { key, ticket }, ended)
         });
     }
     is_new
