@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dragon::storage::checksum::{Crc64, Crc64Combiner, NVME, XZ};
-use dragon::storage::{Entry, Kind, Page};
+use dragon::storage::{Entry, Kind, Page, yardstick};
 
 fn checksums(c: &mut Criterion) {
     let mut group = c.benchmark_group("checksum");
@@ -63,5 +63,28 @@ fn pages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, checksums, combine, pages);
+/// A page as S3 writes it: 1000 keys, some 330 bytes each.
+fn listing(c: &mut Criterion) {
+    let mut body = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+    body.push_str(
+        "<Name>photos</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><KeyCount>1000</KeyCount><IsTruncated>false</IsTruncated>",
+    );
+    for i in 0..1000 {
+        body.push_str(&format!(
+            "<Contents><Key>photos/2026/archive/{i:08}.jpg</Key><LastModified>2026-11-26T02:{:02}:{:02}.000Z</LastModified><ETag>&quot;{i:032x}&quot;</ETag>\
+             <ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
+            i / 60 % 60,
+            i % 60,
+            i * 977
+        ));
+    }
+    body.push_str("</ListBucketResult>");
+    let mut group = c.benchmark_group("listing");
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("1000 keys, scanned", |b| b.iter(|| yardstick::read_page(black_box(body.as_bytes())).expect("a page").len()));
+    group.bench_function("1000 keys, parsed", |b| b.iter(|| yardstick::parse_page(black_box(body.as_bytes())).expect("a page").len()));
+    group.finish();
+}
+
+criterion_group!(benches, checksums, combine, pages, listing);
 criterion_main!(benches);
