@@ -16,6 +16,7 @@ pub struct Page {
     texts: String,
     entries: Vec<Row>,
     prefixes: Vec<Key>,
+    last: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +95,16 @@ impl Page {
 
     fn text(&self, span: Span) -> &str {
         &self.texts[span.start as usize..][..span.len as usize]
+    }
+
+    /// Notes that the store has said that no page follows.
+    pub fn mark_last(&mut self) {
+        self.last = true;
+    }
+
+    /// Whether the store has said that no page follows. Where not, one may or may not.
+    pub fn is_last(&self) -> bool {
+        self.last
     }
 
     /// How many entries.
