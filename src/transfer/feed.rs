@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use super::job::KeyFile;
 use super::join::Pairing;
-use super::ranges::Ranges;
+use super::ranges::{Listings, Ranges};
 use super::shard::Shard;
 use super::subject::Subject;
 use super::tide::{RangeId, Tide};
@@ -56,6 +56,11 @@ impl Feed {
             Keys::Listed(ranges) => Some(ranges),
             Keys::Named { .. } => None,
         }
+    }
+
+    /// What came of the listings, where there were some.
+    pub(crate) fn into_listings(self) -> Option<Listings> {
+        self.ranges().map(Ranges::listings)
     }
 
     /// Waits until there is a key to draw, or there are no more. Safe to drop.

@@ -77,13 +77,18 @@ struct Pages {
 impl Cursor {
     /// Opens a listing of everything under a place, or of what lies there behind a key (relative to it), of which a share is wanted.
     pub(crate) fn open(location: &Location, after: Option<&Key>, shard: Option<Shard>, spill: SpillDir) -> Self {
+        Self::open_range(location, (after, None), shard, spill)
+    }
+
+    fn open_range(location: &Location, (after, upto): (Option<&Key>, Option<&Key>), shard: Option<Shard>, spill: SpillDir) -> Self {
         let (sender, messages) = mpsc::channel(1);
-        let list = List { after: after.map(|key| location.key(key.as_bytes())), ..List::under(location.prefix.clone()) };
+        let whole = |key: Option<&Key>| key.map(|key| location.key(key.as_bytes()));
+        let list = List { after: whole(after), upto: whole(upto), ..List::under(location.prefix.clone()) };
         let ordered = location.storage.capabilities().ordered_list;
         let producer = produce(location.storage.clone(), list, ordered, spill.clone(), sender);
         let pages = Pages { messages, _producer: AbortOnDropHandle::new(tokio::spawn(producer)) };
         let greatest = after.map(|after| after.as_bytes().to_vec());
-        Self { pages: Some(pages), greatest, end: None, ..Self::ended(location, shard, spill) }
+        Self { pages: Some(pages), greatest, upto: upto.cloned(), end: None, ..Self::ended(location, shard, spill) }
     }
 
     /// A listing of nothing, which has ended.
@@ -114,8 +119,9 @@ impl Cursor {
         let upto = self.upto.replace(at.clone());
         self.is_piece = true;
         let (location, spill) = (&self.location, self.spill.clone());
-        let split = if self.is_whole() { Self::ended(location, self.shard, spill) } else { Self::open(location, Some(at), self.shard, spill) };
-        Self { upto, is_piece: true, ..split }
+        let split =
+            if self.is_whole() { Self::ended(location, self.shard, spill) } else { Self::open_range(location, (Some(at), upto.as_ref()), self.shard, spill) };
+        Self { is_piece: true, ..split }
     }
 
     /// Whether the store has said that nothing follows what came so far.
@@ -125,7 +131,8 @@ impl Cursor {
 
     /// What came so far; `None` before the first page.
     pub(crate) fn seen(&self) -> Option<Seen<'_>> {
-        let last = self.page.len().checked_sub(1).map(|last| self.relative(last)).or(self.greatest.as_deref())?;
+        // The greatest is behind the page's last only where there is no order; but what was given out is never given out again.
+        let last = self.page.len().checked_sub(1).map(|last| self.relative(last)).max(self.greatest.as_deref())?;
         (self.page_count > 0).then(|| Seen { first: &self.first, last, end: self.upto.as_ref().map(Key::as_bytes), pages: self.page_count })
     }
 

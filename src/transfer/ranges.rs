@@ -44,6 +44,21 @@ pub(crate) struct Ranges {
     error: Option<Arc<Error>>,
 }
 
+/// What came of two listings.
+#[derive(Debug)]
+pub(crate) struct Listings {
+    /// Keys listed at the source.
+    pub(crate) source_keys: u64,
+    /// Keys listed at the destination.
+    pub(crate) destination_keys: u64,
+    /// Why one failed.
+    pub(crate) error: Option<Arc<Error>>,
+    /// Which of them cannot be relied on for their order.
+    pub(crate) unordered: Vec<&'static str>,
+    /// Whether all of them ended clean and in order: without it no delete is licensed.
+    pub(crate) license_deletes: bool,
+}
+
 struct Range {
     id: RangeId,
     join: Join,
@@ -162,21 +177,18 @@ impl Ranges {
         }
     }
 
-    /// Whether all listings ended clean and in order: without it no delete is licensed.
-    pub(crate) fn licenses_deletes(&self) -> bool {
-        self.active.is_empty() && self.licensed
-    }
-
     /// Why a listing failed, if one did.
     pub(crate) fn error(&self) -> Option<&Arc<Error>> {
         self.error.as_ref()
     }
 
-    /// Which listings cannot be relied on for their order.
-    pub(crate) fn unordered(&self) -> impl Iterator<Item = &'static str> {
+    /// What came of the listings.
+    pub(crate) fn listings(&self) -> Listings {
         let mut unordered = self.unordered;
         self.active.iter().for_each(|range| merge(&mut unordered, &range.join));
-        ["source", "destination"].into_iter().zip(unordered).filter_map(|(side, unordered)| unordered.then_some(side))
+        let unordered = ["source", "destination"].into_iter().zip(unordered).filter_map(|(side, unordered)| unordered.then_some(side)).collect();
+        let (source_keys, destination_keys) = self.listed();
+        Listings { source_keys, destination_keys, error: self.error.clone(), unordered, license_deletes: self.active.is_empty() && self.licensed }
     }
 
     /// Whether the source holds nothing at all.
@@ -185,7 +197,7 @@ impl Ranges {
     }
 
     /// Keys listed at source and destination.
-    pub(crate) fn listed(&self) -> (u64, u64) {
+    fn listed(&self) -> (u64, u64) {
         self.active.iter().map(|range| range.join.listed()).fold(self.listed, |sum, listed| (sum.0 + listed.0, sum.1 + listed.1))
     }
 }

@@ -11,7 +11,7 @@ use super::job::{Context, Job, Options};
 use super::join::Join;
 use super::known::Known;
 use super::list::Cursor;
-use super::ranges::Ranges;
+use super::ranges::{Listings, Ranges};
 use super::report::{self, Report};
 use super::schedule::{self, Driven, Stage};
 use super::spill::{SpillDir, Spool};
@@ -56,15 +56,13 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     sync.fingerprint = fingerprint;
     let mut concurrency = Fixed(engine.options.concurrency);
     let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max).await;
+    let listings = feed.into_listings();
     engine.put_away().await;
-    conclude(&mut sync.report, &feed, driven, &context).await;
+    conclude(&mut sync.report, listings.as_ref(), driven, &context).await;
     if engine.options.delete
-        && let Some(ranges) = feed.ranges()
+        && let Some(listings) = listings
     {
-        let (listings_license, destination_keys) = (ranges.licenses_deletes(), ranges.listed().1);
-        let unordered: Vec<_> = ranges.unordered().collect();
-        drop(feed);
-        finish_deletes(&mut sync, listings_license, &unordered, destination_keys, started).await;
+        finish_deletes(&mut sync, &listings, started).await;
     }
     let mut report = sync.report;
     if report.failed == 0 && report.stopped.is_none() && !report.interrupted && !engine.options.dry_run {
@@ -117,7 +115,7 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
     let mut stage = Verify::new(ends, job.options, deep, context.clone());
     let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max).await;
     let mut report = stage.report;
-    conclude(&mut report, &feed, driven, &context).await;
+    conclude(&mut report, feed.into_listings().as_ref(), driven, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
@@ -244,7 +242,7 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
 }
 
 /// Puts into the report how the drive and the listings ended.
-async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, context: &Context) {
+async fn conclude(report: &mut Report, listings: Option<&Listings>, driven: Result<Driven>, context: &Context) {
     match driven {
         Ok(Driven::ToTheEnd) => {}
         Ok(Driven::Interrupted) => report.interrupted = true,
@@ -255,12 +253,12 @@ async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, cont
             report.stopped.get_or_insert(error);
         }
     }
-    if let Some(ranges) = feed.ranges() {
-        (report.source_keys, report.destination_keys) = ranges.listed();
-        if let Some(error) = ranges.error() {
+    if let Some(listings) = listings {
+        (report.source_keys, report.destination_keys) = (listings.source_keys, listings.destination_keys);
+        if let Some(error) = &listings.error {
             report.stopped.get_or_insert_with(|| Error::clone(error));
         }
-        for side in ranges.unordered() {
+        for side in &listings.unordered {
             let message = format!("the {side}'s listing is not in the order of its keys: nothing is deleted on its word");
             context.tell(Event::Notice(Notice { key: None, message })).await;
         }
@@ -268,18 +266,19 @@ async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, cont
 }
 
 /// Makes the deletes if everything licenses them; says why not where there were some to make.
-async fn finish_deletes(sync: &mut Sync, listings_license: bool, unordered: &[&str], destination_keys: u64, started: jiff::Timestamp) {
+async fn finish_deletes(sync: &mut Sync, listings: &Listings, started: jiff::Timestamp) {
+    let Listings { destination_keys, unordered, license_deletes, .. } = listings;
     let spill = SpillDir::new(sync.engine.context.spill_dir.as_deref(), sync.engine.context.clock.clone());
     let candidates = std::mem::replace(&mut sync.candidates, Spool::new(spill));
-    let claim = Claim { candidates: candidates.len(), destination_keys, source_keys: sync.source_keys_seen };
+    let claim = Claim { candidates: candidates.len(), destination_keys: *destination_keys, source_keys: sync.source_keys_seen };
     sync.report.delete_candidates = claim.candidates;
     let ended_early = sync.report.interrupted || sync.report.stopped.is_some() || sync.report.limited.is_some();
-    if !listings_license && !ended_early && !unordered.is_empty() {
+    if !license_deletes && !ended_early && !unordered.is_empty() {
         let message = format!("the listing of the {} is out of order, so it does not say what is absent: nothing was deleted", unordered.join(" and the "));
         sync.report.refused = Some(Error::new(ErrorKind::Guard, message).advise("report the service; without --delete the copies are right"));
         return;
     }
-    let held_back = ended_early || !listings_license || sync.report.failed > 0;
+    let held_back = ended_early || !license_deletes || sync.report.failed > 0;
     if claim.candidates > 0 {
         sync.report.delete_limit = delete::limit_in_words(sync.engine.options.delete_limit);
     } else if held_back {

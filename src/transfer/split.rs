@@ -18,6 +18,9 @@ const PLACES: usize = 6;
 /// Of the digits of one name, the ends of so many levels above are boundaries; the next is ten times as far.
 const NAME_LEVELS_MAX: usize = 4;
 
+/// A script's characters lie within so many binary digits of code points.
+const BLOCK_BITS: u32 = 15;
+
 /// What is known of a range.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen<'a> {
@@ -66,10 +69,11 @@ impl<'a> Rest<'a> {
                 place.insert(digit);
             }
         }
-        // A place that shows one digit so far is like the next one, if both are of names.
-        let is_name = |place: &BTreeSet<char>| place.iter().all(|digit| digit.is_alphanumeric());
-        let places =
-            seen_at.windows(2).map(|near| filled(if is_name(&near[0]) && is_name(&near[1]) { &near[0] | &near[1] } else { near[0].clone() })).collect();
+        // A place that shows one digit so far is like the next one, if both are of a name.
+        let begins = base.is_empty() || base.ends_with('/');
+        let is_name = |place: &BTreeSet<char>| place.iter().all(|digit| digit.is_alphanumeric() || begins && matches!(digit, '-' | '_'));
+        let filled_up = |near: &[BTreeSet<char>]| filled(if near.iter().all(is_name) { &near[0] | &near[1] } else { near[0].clone() });
+        let places = seen_at.windows(2).map(filled_up).collect();
         let mut rest = Self { last, end, base, places, from: 0.0, to: 1.0, pages: 0.0 };
         rest.from = rest.fraction(last);
         rest.to = end.map_or(1.0, |end| rest.fraction(end));
@@ -95,7 +99,7 @@ impl<'a> Rest<'a> {
 
     /// At most one boundary less than the pieces that are wanted, ascending, each behind what was seen and before the end.
     pub(crate) fn cut(&self, pieces: usize) -> Vec<Key> {
-        let above = self.levels_above(pieces / 2);
+        let above = self.above(pieces);
         let pieces = pieces - above.len();
         let piece = (self.to - self.from) / pieces as f64;
         let near = (1..pieces).map(|n| self.key_at(self.from + piece * n as f64, piece));
@@ -109,24 +113,29 @@ impl<'a> Rest<'a> {
         cuts.into_iter().map(Key::from).collect()
     }
 
-    /// The ends of the levels above the base, from the nearest on.
-    fn levels_above(&self, levels_max: usize) -> Vec<String> {
+    /// Boundaries in the levels above the base, ascending: a quarter of the pieces for the nearest level, half of that for the next, and
+    /// so on, until half of them are spent.
+    fn above(&self, pieces: usize) -> Vec<String> {
         let shared = self.end.map_or(0, |end| common(self.last, end));
-        let mut in_name = 0;
-        let mut levels = Vec::new();
+        let mut cuts = Vec::new();
+        let (mut in_name, mut wanted) = (0, pieces / 4);
         for (at, digit) in self.base.char_indices().rev().take_while(|(at, _)| *at >= shared) {
-            in_name = if digit == '/' { 0 } else { in_name + 1 };
-            let next = match digit {
-                // What follows all that begins with a folder's name.
-                '/' => '0',
-                '0'..='8' | 'a'..='y' | 'A'..='Y' if in_name <= NAME_LEVELS_MAX => char::from(digit as u8 + 1),
+            let above = &self.base[..at];
+            in_name = if digit == '/' { 0 } else { in_name + usize::from(digit.is_ascii_digit()) };
+            let next: Vec<char> = match digit {
+                // What follows all that begins with a folder's name; where that ends in a digit, the next digit is.
+                '/' if !above.ends_with(|last: char| last.is_ascii_digit()) => vec!['0'],
+                '0'..='8' if in_name <= NAME_LEVELS_MAX => (char::from(digit as u8 + 1)..='9').collect(),
                 _ => continue,
             };
-            levels.push(format!("{}{next}", &self.base[..at]));
+            let boundaries = next.iter().map(|next| format!("{above}{next}")).filter(|cut| self.end.is_none_or(|end| cut.as_str() < end));
+            let boundaries: Vec<String> = boundaries.collect();
+            let room = (pieces / 2).saturating_sub(cuts.len());
+            let count = wanted.max(1).min(room).min(boundaries.len());
+            cuts.extend((0..count).map(|n| boundaries[n * boundaries.len() / count].clone()));
+            wanted /= 2;
         }
-        levels.retain(|level| self.end.is_none_or(|end| level.as_str() < end));
-        levels.truncate(levels_max);
-        levels
+        cuts
     }
 
     /// The shortest key near a fraction, as exact as pieces of that size need.
@@ -167,6 +176,10 @@ fn filled(mut seen: BTreeSet<char>) -> Vec<char> {
             None => {}
         }
     }
+    // Of other scripts nobody knows how far they go: near and far are tried alike.
+    if let Some(greatest) = seen.last().copied().filter(|digit| !digit.is_ascii()) {
+        seen.extend((0..BLOCK_BITS).filter_map(|bit| char::from_u32(greatest as u32 + (1 << bit))));
+    }
     seen.into_iter().filter(|digit| !digit.is_control()).collect()
 }
 
@@ -186,7 +199,7 @@ mod tests {
 
     /// How many keys lie between the cuts, of those behind the first 3000.
     fn pieces(keys: &[String], pieces: usize) -> Vec<usize> {
-        let cuts = rest(keys, 0..3000, Some("~")).cut(pieces);
+        let cuts = rest(keys, 0..3000, keys.last().map(String::as_str)).cut(pieces);
         let piece = |key: &String| cuts.iter().filter(|cut| key.as_bytes() > cut.as_bytes()).count();
         let mut counts = vec![0; cuts.len() + 1];
         keys[3000..].iter().for_each(|key| counts[piece(key)] += 1);
@@ -198,48 +211,47 @@ mod tests {
         let flat: Vec<String> = (0..100_000).map(|n| format!("k{n:05}")).collect();
         let tree: Vec<String> = (0..100_000).map(|n| format!("photos/{:03}/img_{:04}.jpg", n / 100, n % 100)).collect();
         for keys in [flat, tree] {
-            let left = rest(&keys, 0..3000, None).pages;
+            let left = rest(&keys, 0..3000, keys.last().map(String::as_str)).pages;
             assert!((90.0..105.0).contains(&left), "{left} pages are left");
             let counts = pieces(&keys, 16);
-            assert!(counts.iter().filter(|count| **count > 0).count() >= 12, "{counts:?}");
-            assert!(counts.iter().all(|count| *count < 10_000), "{counts:?}");
+            assert!(counts.len() == 16 && counts.iter().all(|count| (4_000..8_000).contains(count)), "{counts:?}");
         }
     }
 
     #[test]
-    fn hexadecimal_names_are_cut_into_equal_pieces() {
-        let mut keys: Vec<String> = (0..65_536u32).map(|n| format!("{:04x}-{n}", n.wrapping_mul(40_503) & 0xffff)).collect();
-        keys.sort();
-        let counts = pieces(&keys, 16);
-        assert!(counts.len() >= 15 && counts.iter().all(|count| *count < 8_000), "{counts:?}");
+    fn names_without_an_order_of_their_own_are_cut_into_equal_pieces() {
+        let mut hexadecimal: Vec<String> = (0..65_536u32).map(|n| format!("{:04x}-{n}", n.wrapping_mul(40_503) & 0xffff)).collect();
+        let base64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let letter = |n: u32| char::from(base64[(n & 63) as usize]);
+        let mut tokens: Vec<String> =
+            (0..65_536u32).map(|n| n.wrapping_mul(2_654_435_761)).map(|n| [26, 20, 14, 8].map(|bits| letter(n >> bits)).iter().collect()).collect();
+        for keys in [&mut hexadecimal, &mut tokens] {
+            keys.sort();
+            let counts = pieces(keys, 16);
+            assert!(counts.len() >= 14 && counts.iter().all(|count| *count < 8_000), "{counts:?}");
+        }
     }
 
     #[test]
     fn the_ends_of_folders_and_of_digits_are_boundaries() {
         let keys: Vec<String> = (0..3000).map(|n| format!("logs/2026/11/{n:07}")).collect();
-        let levels = rest(&keys, 0..3000, None).levels_above(20);
+        let above = |end, pieces| rest(&keys, 0..3000, end).above(pieces);
         assert_eq!(
-            levels,
+            above(None, 16),
             [
                 "logs/2026/11/001",
+                "logs/2026/11/003",
+                "logs/2026/11/005",
+                "logs/2026/11/007",
                 "logs/2026/11/01",
+                "logs/2026/11/05",
                 "logs/2026/11/1",
-                "logs/2026/110",
-                "logs/2026/12",
-                "logs/2026/2",
-                "logs/20260",
-                "logs/2027",
-                "logs/203",
-                "logs/21",
-                "logs/3",
-                "logs0",
-                "logt",
-                "loh",
-                "lp",
-                "m"
+                "logs/2026/12"
             ]
         );
-        assert_eq!(rest(&keys, 0..3000, Some("logs/2026/11/1")).levels_above(20), ["logs/2026/11/001", "logs/2026/11/01"]);
+        assert_eq!(above(Some("logs/2026/11/1"), 8), ["logs/2026/11/001", "logs/2026/11/005", "logs/2026/11/01"]);
+        let keys: Vec<String> = (0..3000).map(|n| format!("a/b/{n:04}")).collect();
+        assert_eq!(rest(&keys, 0..3000, None).above(16), ["a/b0", "a0"]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn joined(source: &End, destination: &End, cuts: &[String], to_the_end: bo
         pairings.push((Key::from(pairing.key).to_string(), said(&pairing.source), said(&pairing.destination)));
         ranges.advance();
     }
-    Outcome { pairings, licensed: ranges.licenses_deletes(), failed: ranges.error().is_some(), ranges: ranges.ids }
+    Outcome { pairings, licensed: ranges.listings().license_deletes, failed: ranges.error().is_some(), ranges: ranges.ids }
 }
 
 fn check(source: &End, destination: &End, cuts: &[String], to_the_end: bool, seed: u64) -> std::result::Result<(), TestCaseError> {

@@ -54,7 +54,7 @@ async fn list(source: &[String], destination: &[String], ranges_max: usize) -> T
         took.pairings += 1;
         ranges.advance();
     }
-    assert!(ranges.licenses_deletes());
+    assert!(ranges.listings().license_deletes);
     took.round_trips = begun.elapsed().as_secs_f64() / ROUND_TRIP.as_secs_f64();
     took.requests = (source.calls(Operation::List), destination.calls(Operation::List));
     took
