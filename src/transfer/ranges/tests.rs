@@ -84,7 +84,8 @@ fn dated() -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn many_pages_take_few_round_trips_whatever_the_names() {
-    for (name, mut keys, most) in [("flat", flat(), 1.5), ("tree", tree(), 1.5), ("hashed", hashed(), 1.5), ("dated", dated(), 2.0)] {
+    for (name, mut keys, most, wasted) in [("flat", flat(), 1.5, 0.2), ("tree", tree(), 1.5, 0.2), ("hashed", hashed(), 1.5, 0.2), ("dated", dated(), 2.0, 0.5)]
+    {
         keys.sort();
         keys.dedup();
         let took = list(&keys, &keys, 16).await;
@@ -96,7 +97,8 @@ async fn many_pages_take_few_round_trips_whatever_the_names() {
         assert!(took.round_trips <= ideal * most, "{name}: {took:?}, and {ideal} would be ideal");
         assert!(took.round_trips * 8.0 <= pages as f64, "{name}: {took:?}");
         // A piece begins with a page that is not full, and some find nothing.
-        assert!(took.requests.0 <= pages + pages / 4 && took.requests.1 <= pages + pages / 4, "{name}: {took:?}");
+        let requests_max = (pages as f64 * (1.0 + wasted)) as u64;
+        assert!(took.requests.0 <= requests_max && took.requests.1 <= requests_max, "{name}: {took:?}");
     }
 }
 
