@@ -89,7 +89,7 @@ impl Page {
         span
     }
 
-    fn key(&self, span: Span) -> &[u8] {
+    fn bytes(&self, span: Span) -> &[u8] {
         &self.keys[span.start as usize..][..span.len as usize]
     }
 
@@ -115,6 +115,11 @@ impl Page {
     /// Whether there is neither an entry nor a prefix.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.prefixes.is_empty()
+    }
+
+    /// The key at an index below [`Self::len`].
+    pub fn key(&self, index: usize) -> &[u8] {
+        self.bytes(self.entries[index].key)
     }
 
     /// The entry at an index below [`Self::len`].
@@ -145,7 +150,7 @@ mod tests {
         page.push(entry);
         let others = [Entry { key: b"\xff", etag: "", ..entry }, Entry { storage_class: "", ..entry }, Entry { key: b"", storage_class: "Archive", ..entry }];
         others.into_iter().for_each(|other| page.push(other));
-        assert_eq!((page.len(), page.entry(0)), (4, entry));
+        assert_eq!((page.len(), page.entry(0), page.key(1)), (4, entry, &b"\xff"[..]));
         assert!(page.iter().skip(1).eq(others));
     }
 }

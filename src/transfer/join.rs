@@ -94,7 +94,7 @@ impl Join {
         while self.step == Step::Neither && !self.ended {
             tokio::join!(self.source.arrive(&self.progress.source_listed), self.destination.arrive(&self.progress.destination_listed));
             // A late destination key has been judged without its entry: it can only be passed over.
-            if self.destination.entry().is_some() && self.destination.is_late() {
+            if self.destination.is_late() && self.destination.key().is_some() {
                 self.destination.advance();
                 continue;
             }
@@ -108,14 +108,14 @@ impl Join {
             let on = if step == Step::Destination { &self.destination } else { &self.source };
             // A late key lies behind what was read of the journal; nothing is known of it then.
             if !on.is_late()
-                && let Some(entry) = on.entry()
+                && let Some(key) = on.key()
             {
-                match self.known.reach(entry.key).await {
+                match self.known.reach(key).await {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => return self.fail(error),
                 }
-                if self.known.of(entry.key).is_some() {
+                if self.known.of(key).is_some() {
                     self.known.meet();
                 }
             }
@@ -164,6 +164,11 @@ impl Join {
     /// Whether the move has used up a page.
     pub(crate) fn has_spent_page(&self) -> bool {
         self.source.has_spent_page() || self.destination.has_spent_page()
+    }
+
+    /// Whether there is a pairing.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.step != Step::Neither
     }
 
     /// Whether there will be no more pairings.
@@ -238,11 +243,11 @@ impl Join {
     }
 
     fn choose(&self) -> Option<Step> {
-        match (self.source.entry(), self.destination.entry()) {
+        match (self.source.key(), self.destination.key()) {
             (Some(_), _) if self.source.is_late() => Some(Step::Source),
             // Past the destination's failure nothing is known of what it holds: planning stops.
             (Some(_), None) if matches!(self.destination.end(), Some(End::Failed(_))) => None,
-            (Some(source), Some(destination)) => Some(match source.key.cmp(destination.key) {
+            (Some(source), Some(destination)) => Some(match source.cmp(destination) {
                 Ordering::Less => Step::Source,
                 Ordering::Equal => Step::Both,
                 Ordering::Greater => Step::Destination,

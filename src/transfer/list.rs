@@ -147,7 +147,7 @@ impl Cursor {
     }
 
     fn relative(&self, index: usize) -> &[u8] {
-        self.page.entry(index).key.get(self.location.prefix.len()..).unwrap_or_default()
+        self.page.key(index).get(self.location.prefix.len()..).unwrap_or_default()
     }
 
     /// Waits until there is a current entry, or the end. Safe to drop.
@@ -184,9 +184,9 @@ impl Cursor {
 
     /// Judges the entry at `index`.
     fn look(&mut self, counter: &AtomicU64) {
-        let entry = self.page.entry(self.index);
-        let Some(relative) = entry.key.strip_prefix(self.location.prefix.as_bytes()) else {
-            let message = format!("a listing of '{}' contains '{}'", self.location.prefix, Key::from(entry.key));
+        let key = self.page.key(self.index);
+        let Some(relative) = key.strip_prefix(self.location.prefix.as_bytes()) else {
+            let message = format!("a listing of '{}' contains '{}'", self.location.prefix, Key::from(key));
             self.close(End::Failed(Arc::new(Error::new(ErrorKind::Unexpected, message))));
             return;
         };
@@ -214,13 +214,19 @@ impl Cursor {
             greatest.clear();
             greatest.extend_from_slice(relative);
         }
-        if self.shard.is_some_and(|shard| !shard.holds(relative)) && !matches!(entry.kind, Kind::Unreadable | Kind::Symlink) {
+        let is_closed = || matches!(self.page.entry(self.index).kind, Kind::Unreadable | Kind::Symlink);
+        if self.shard.is_some_and(|shard| !shard.holds(relative)) && !is_closed() {
             self.index += 1;
             return;
         }
         self.arrived = true;
         self.listed += 1;
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The key of the current entry, relative. `None` at the end, and before [`Self::arrive`].
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        (self.arrived && self.end.is_none()).then(|| self.relative(self.index))
     }
 
     /// The current entry, its key relative. `None` at the end, and before [`Self::arrive`].

@@ -95,7 +95,7 @@ impl Ranges {
             let range = &self.active[self.turn];
             if range.join.has_ended() {
                 self.retire(tide);
-            } else if range.join.pairing().is_some() {
+            } else if range.join.has_arrived() {
                 return;
             }
         }

@@ -82,6 +82,29 @@ async fn a_run_that_changes_nothing_makes_listing_requests_only() {
     assert!(told(&events, Action::Copy, Status::Ok).contains("a"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn proofs_are_found_and_forgotten_in_every_range() {
+    let small = |stated| MemoryOptions { stated, page_keys_max: 20, ..MemoryOptions::default() };
+    let lasting = Lasting::with(small(Stated::Composite), small(Stated::Nothing));
+    let names = many("k", 1500);
+    lasting.world.fill(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
+    assert_eq!(lasting.run(Options::default()).await.0.copied, 1500);
+    let before = (lasting.requests(), lasting.listings());
+    assert_eq!(lasting.run(Options::default()).await.0.skipped, 1500);
+    let listings = lasting.listings() - before.1;
+    assert_eq!(lasting.requests() - before.0, listings, "a proof was not found");
+    assert!(listings > 2 * 75, "it was one range");
+    let gone: Vec<&String> = names.iter().step_by(7).collect();
+    for store in [&lasting.world.source, &lasting.world.destination] {
+        let objects: Vec<ObjectRef> = gone.iter().map(|key| Key::from(key.as_str()).into()).collect();
+        assert!(store.delete(futures::stream::iter(objects).boxed()).all(|(_, deleted)| std::future::ready(deleted.is_ok())).await);
+    }
+    assert_eq!(lasting.run(Options::default()).await.0.skipped, 1500 - gone.len() as u64);
+    let journal = lasting.journal(&lasting.world.job(Options::default())).await;
+    let left: Vec<String> = journal.proofs(None, 2000).await.expect("a journal").into_iter().map(|(key, _)| key.to_string()).collect();
+    assert_eq!(left, names.iter().enumerate().filter(|(n, _)| n % 7 > 0).map(|(_, key)| key.clone()).collect::<Vec<_>>());
+}
+
 /// What was there before Dragon came is looked at once.
 #[tokio::test(start_paused = true)]
 async fn what_a_head_has_shown_to_be_equal_is_remembered() {
