@@ -241,7 +241,7 @@ mod tests {
         let digits = ["01", "03", "05", "07", "1", "5"].map(|name| format!("logs/2026/11/{name}"));
         assert_eq!(above(None, 16), [&digits[..], &["logs/2026/12".into(), "logs/2026/2".into()]].concat());
         assert_eq!(above(Some("logs/2026/11/1"), 8), ["logs/2026/11/01", "logs/2026/11/05"]);
-        let keys: Vec<String> = (0..3000).map(|n| format!("a/b/{n:04}")).collect();
+        let keys: Vec<String> = (0..3000).map(|n| format!("a/b/{n:05}")).collect();
         assert_eq!(rest(&keys, 0..3000, None).above(16), ["a/b0", "a0"]);
     }
 
