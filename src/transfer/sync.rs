@@ -253,19 +253,8 @@ fn proved(task: &CopyTask, copied: &Copied, when: Timestamp) -> Proved {
     if source.etag == task.etag {
         (source.modified, source.storage_class) = (task.modified, task.storage_class.clone());
     }
-    Proved {
-        size: copied.size,
-        source,
-        destination: End { etag: copied.etag.clone(), version: copied.version.clone(), ..End::default() },
-        reversed: false,
-        crc64xz: copied.checksums.crc64xz,
-        crc64nvme: copied.checksums.crc64nvme,
-        source_proof: copied.source_proof,
-        destination_proof: copied.destination_proof,
-        suspect: false,
-        when,
-        run: 0,
-    }
+    let destination = End { etag: copied.etag.clone(), version: copied.version.clone(), ..End::default() };
+    Proved::new(copied.size, (source, destination), &copied.checksums, (copied.source_proof, copied.destination_proof), when)
 }
 
 fn refused(why: &str) -> Error {
