@@ -6,14 +6,22 @@ use std::io;
 
 use clap::{Parser, Subcommand};
 
+mod chart;
 mod floor;
+mod growth;
 mod install;
+mod link;
+mod machine;
 mod measure;
 mod peer;
+mod report;
 mod run;
 mod server;
 mod service;
+mod trouble;
+mod wan;
 mod workload;
+mod yardstick;
 
 /// Dragon beside its peers.
 #[derive(Debug, Parser)]
@@ -23,6 +31,10 @@ struct Arguments {
     role: Option<Role>,
     #[command(flatten)]
     run: run::Options,
+    #[command(flatten)]
+    wan: wan::WanOptions,
+    #[command(flatten)]
+    trouble: trouble::TroubleOptions,
 }
 
 /// What a process is that is not the run itself.
@@ -35,6 +47,19 @@ enum Role {
     Floor(floor::Role),
     /// Run a client and write what it used
     Measure(measure::Options),
+    /// Pass packets between two namespaces as a long-haul link does
+    Link(link::Options),
+    /// Ask a server's control port
+    Ask {
+        /// HOST:PORT
+        control: String,
+        /// What
+        path: String,
+    },
+    /// Copy a bucket with the crate object_store
+    ObjectStore(yardstick::Options),
+    /// Copy a bucket with the crate aws-sdk-s3
+    AwsSdk(yardstick::Options),
 }
 
 fn main() -> io::Result<()> {
@@ -44,6 +69,35 @@ fn main() -> io::Result<()> {
         Some(Role::Server(options)) => server::run(options),
         Some(Role::Floor(role)) => floor::run(role),
         Some(Role::Measure(options)) => measure::run(options),
-        None => run::run(&arguments.run).map(|_| ()),
+        Some(Role::Link(options)) => link::run(options),
+        Some(Role::Ask { control, path }) => wan::ask_here(control, path),
+        Some(Role::ObjectStore(options)) => yardstick::object_store(options),
+        Some(Role::AwsSdk(options)) => yardstick::aws_sdk(options),
+        None => measure_all(&arguments),
     }
+}
+
+/// Every chosen workload. Those over loopback share a table and a floor; the others have a file each.
+fn measure_all(Arguments { run: options, wan, trouble, .. }: &Arguments) -> io::Result<()> {
+    let chosen = |name: &str| options.workloads.iter().any(|workload| workload == name);
+    let loopback = run::chosen(options);
+    if !loopback.is_empty() {
+        report::write(options, &run::run(options, &loopback)?)?;
+    }
+    if chosen("growth") {
+        growth::run(options)?;
+    }
+    if chosen("w5") {
+        wan::run(options, wan)?;
+    }
+    if chosen("w6") {
+        trouble::flaky(options, trouble)?;
+    }
+    if chosen("w7") {
+        trouble::killed(options, trouble)?;
+    }
+    if chosen("w9") {
+        trouble::largest(options, trouble)?;
+    }
+    Ok(())
 }

@@ -26,7 +26,9 @@ pub(crate) enum Peer {
 /// Where a client finds its servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    /// S3 of the source, and of the target; OSS of the target.
     pub(crate) s3: String,
+    pub(crate) target_s3: String,
     pub(crate) oss: String,
     /// The certificate to trust, where they speak https.
     pub(crate) certificate: Option<PathBuf>,
@@ -113,10 +115,10 @@ impl Peer {
     fn rclone(self, workload: &Workload, place: &Place, rclone: &Path) -> Invocation {
         let target = workload.target();
         let mut invocation = Invocation::of(rclone).with(["sync", "src:source", &format!("dst:{target}"), "--config", "/dev/null"]);
-        for remote in ["SRC", "DST"] {
+        for (remote, endpoint) in [("SRC", &place.s3), ("DST", &place.target_s3)] {
             let settings =
                 [("TYPE", "s3"), ("PROVIDER", "Other"), ("ACCESS_KEY_ID", "dragon"), ("SECRET_ACCESS_KEY", "dragon-secret"), ("REGION", "us-east-1")];
-            for (name, value) in settings.into_iter().chain([("ENDPOINT", place.s3.as_str())]) {
+            for (name, value) in settings.into_iter().chain([("ENDPOINT", endpoint.as_str())]) {
                 invocation = invocation.env(&format!("RCLONE_CONFIG_{remote}_{name}"), value);
             }
         }
@@ -141,7 +143,8 @@ fn role(name: &str, workload: &Workload, place: &Place) -> Invocation {
     let own = std::env::current_exe().unwrap_or_else(|_| "compare".into());
     let mut invocation = Invocation::of(&own).with([name, "--endpoint", &place.s3, "--from", "source", "--to", workload.target()]);
     if let Some(certificate) = &place.certificate {
-        invocation = invocation.with(["--certificate".as_ref(), certificate.as_os_str()]);
+        // The SDK asks the system's store, which this variable names.
+        invocation = invocation.with(["--certificate".as_ref(), certificate.as_os_str()]).env("SSL_CERT_FILE", &certificate.display().to_string());
     }
     invocation
 }

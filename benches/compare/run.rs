@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use serde::Serialize;
 
-use crate::install;
 use crate::measure::Usage;
 use crate::peer::{Invocation, Peer, Place};
 use crate::service::{self, Report, Service};
@@ -26,7 +25,7 @@ const DRIFT_MAX: f64 = 0.15;
 /// What to measure.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Workloads: w1, w1-https, w2, w3, w4, growth, w6, w7, w9; all whose names begin so. Without any: w1 to w4
+    /// w1, w1-https, w2, w3, w4 (and what begins with such a name, as w4-flat), growth, w5, w6, w7, w9; w1 to w4 where none is named
     pub(crate) workloads: Vec<String>,
     /// Rounds
     #[arg(long, default_value_t = 5)]
@@ -119,11 +118,10 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Measures the chosen workloads.
-pub(crate) fn run(options: &Options) -> io::Result<Outcome> {
-    let chosen = chosen(options);
+pub(crate) fn run(options: &Options, chosen: &[Workload]) -> io::Result<Outcome> {
     let tls = chosen.iter().any(|workload| workload.tls);
     let mut outcome = Outcome { tls_floor: tls.then(Floor::default), ..Outcome::default() };
-    let mut relay = |outcome: &mut Outcome, last: bool| -> io::Result<()> {
+    let relay = |outcome: &mut Outcome, last: bool| -> io::Result<()> {
         for (floor, tls) in std::iter::once((&mut outcome.floor, false)).chain(outcome.tls_floor.as_mut().map(|floor| (floor, true))) {
             let usages = measure_floor(tls)?;
             *if last { &mut floor.last } else { &mut floor.first } = usages;
@@ -136,14 +134,15 @@ pub(crate) fn run(options: &Options) -> io::Result<Outcome> {
         Ok(())
     };
     relay(&mut outcome, false)?;
-    for workload in &chosen {
+    for workload in chosen {
         outcome.measured.push(measure_workload(options, workload)?);
     }
     relay(&mut outcome, true)?;
     Ok(outcome)
 }
 
-fn chosen(options: &Options) -> Vec<Workload> {
+/// The workloads over loopback that the options name.
+pub(crate) fn chosen(options: &Options) -> Vec<Workload> {
     let named = |workload: &Workload| {
         options.workloads.is_empty() || options.workloads.iter().any(|name| workload.name == *name || workload.name.starts_with(&format!("{name}-")))
     };
@@ -185,7 +184,8 @@ pub(crate) fn measured(invocation: &Invocation, scratch: &Path, said: Option<&Pa
     Usage::read(&out)
 }
 
-fn measure_workload(options: &Options, workload: &Workload) -> io::Result<Measured> {
+/// All rounds of one workload.
+pub(crate) fn measure_workload(options: &Options, workload: &Workload) -> io::Result<Measured> {
     eprintln!("{}", workload.title);
     let lasting = tempfile::tempdir()?;
     let certificate = workload.tls.then(|| lasting.path().join("server.pem"));
@@ -235,12 +235,13 @@ fn tell(who: &str, sample: &Sample) {
 
 /// One client, once.
 fn once(options: &Options, workload: &Workload, peer: Peer, server: &Service, lasting: &Path, certificate: Option<&Path>) -> io::Result<Sample> {
-    service::control(server, "reset")?;
+    service::reset(server)?;
     // In memory where there is such a folder, so that no disk is measured.
     let memory = Path::new("/dev/shm");
     let scratch = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
     let place = Place {
         s3: server.ready("s3").to_owned(),
+        target_s3: server.ready("s3").to_owned(),
         oss: server.ready("oss").to_owned(),
         certificate: certificate.map(Path::to_owned),
         lasting: lasting.to_owned(),

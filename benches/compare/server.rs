@@ -28,7 +28,7 @@ pub(crate) mod wire;
 mod xml;
 
 pub(crate) use catalog::Shape;
-pub(crate) use store::{MIRROR, SOURCE};
+pub(crate) use store::MIRROR;
 
 use catalog::Catalog;
 use counters::Counters;

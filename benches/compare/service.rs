@@ -90,17 +90,22 @@ impl Report {
     }
 }
 
-/// Asks the lean server's control port.
-pub(crate) fn control(server: &Service, path: &str) -> io::Result<Vec<u8>> {
-    let mut tcp = TcpStream::connect(server.ready("control"))?;
-    write!(tcp, "GET /-/{path} HTTP/1.1\r\nhost: control\r\nconnection: close\r\n\r\n")?;
+/// Asks a control port.
+pub(crate) fn ask(address: &str, path: &str) -> io::Result<Vec<u8>> {
+    let mut tcp = TcpStream::connect(address)?;
+    write!(tcp, "GET /-/{path} HTTP/1.1\r\nhost: control\r\n\r\n")?;
     let mut answer = Vec::new();
     tcp.read_to_end(&mut answer)?;
-    let body = memchr::memmem::find(&answer, b"\r\n\r\n").ok_or_else(|| io::Error::other("the server's control port answers nothing"))?;
-    Ok(answer.split_off(body + 4))
+    let head = memchr::memmem::find(&answer, b"\r\n\r\n").ok_or_else(|| io::Error::other("the server's control port answers nothing"))?;
+    Ok(answer.split_off(head + 4))
+}
+
+/// Makes the lean server forget what was written and counted.
+pub(crate) fn reset(server: &Service) -> io::Result<()> {
+    ask(server.ready("control"), "reset").map(|_| ())
 }
 
 /// The lean server's report on a bucket.
 pub(crate) fn report(server: &Service, bucket: &str) -> io::Result<Report> {
-    serde_json::from_slice(&control(server, &format!("report/{bucket}"))?).map_err(io::Error::other)
+    serde_json::from_slice(&ask(server.ready("control"), &format!("report/{bucket}"))?).map_err(io::Error::other)
 }

@@ -48,8 +48,8 @@ pub(crate) enum Unit {
     Gib,
     /// CPU microseconds an object.
     Object,
-    /// CPU seconds of the whole.
-    Whole,
+    /// CPU microseconds a key of each side.
+    Key,
 }
 
 /// Who does a workload.
@@ -62,12 +62,12 @@ pub(crate) enum Who {
 }
 
 impl Workload {
-    fn copy(name: &str, title: &str, objects: u64, size_bytes: u64) -> Self {
+    pub(crate) fn copy(name: &str, title: &str, objects: u64, size_bytes: u64) -> Self {
         let title = format!("{title} ({} x {})", count(objects), size(size_bytes));
         Self { name: name.into(), title, task: Task::Copy, objects, size_bytes, shape: Shape::Tree, tls: false, who: Who::Dragon }
     }
 
-    fn compare(name: &str, title: &str, objects: u64, shape: Shape) -> Self {
+    pub(crate) fn compare(name: &str, title: &str, objects: u64, shape: Shape) -> Self {
         let title = format!("{title} ({} keys a side)", count(objects));
         let task = Task::Compare { changed: None, page_delay: Duration::ZERO };
         Self { name: name.into(), title, task, objects, size_bytes: 4 * KIB, shape, tls: false, who: Who::Dragon }
@@ -147,7 +147,22 @@ impl Workload {
         match self.task {
             Task::Copy if self.size_bytes >= MIB => Unit::Gib,
             Task::Copy => Unit::Object,
-            Task::Compare { .. } => Unit::Whole,
+            Task::Compare { .. } => Unit::Key,
+        }
+    }
+
+    /// What requests are counted by: objects, or pages of a thousand keys on both sides.
+    pub(crate) fn per(&self) -> &'static str {
+        match self.task {
+            Task::Copy => "per object",
+            Task::Compare { .. } => "per 1,000 + 1,000 keys",
+        }
+    }
+
+    pub(crate) fn per_how_many(&self) -> f64 {
+        match self.task {
+            Task::Copy => self.objects as f64,
+            Task::Compare { .. } => self.objects as f64 / 1000.0,
         }
     }
 

@@ -269,8 +269,8 @@ impl Connection<'_> {
         self.wire.body(request.head, &mut |bytes| {
             hasher.update(bytes);
             size += bytes.len() as u64;
+            self.server.counters.bytes_in.fetch_add(bytes.len() as u64, Relaxed);
         })?;
-        self.server.counters.bytes_in.fetch_add(size, Relaxed);
         if matches!(fault, Fault::Reset | Fault::Truncate) {
             return Err(self.cut(Fault::Reset));
         }

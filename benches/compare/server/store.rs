@@ -8,7 +8,7 @@ use super::catalog::Catalog;
 use super::content::{Content, Crcs};
 
 /// The bucket that every workload reads.
-pub(crate) const SOURCE: &str = "source";
+pub(super) const SOURCE: &str = "source";
 /// A bucket that already holds what `source` holds, but for what `--changed` says.
 pub(crate) const MIRROR: &str = "mirror";
 
