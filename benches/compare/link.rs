@@ -2,7 +2,7 @@
 //!
 //! The kernel's netem makes it where there is one; else two TUN devices and a process of ours (`compare link`) that passes packets
 //! between them. It is the kernel's real TCP either way, and each end has its own congestion control. It needs root and nothing
-//! else, and touches no namespace but its own two.
+//! else, and leaves the machine as it was.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -152,6 +152,7 @@ impl Namespace {
 
     /// What new connections of this end send with.
     fn congestion(&self, algorithm: &str) -> io::Result<()> {
+        let _allowed = Allowed::also(algorithm)?;
         self.exec(&["sysctl", "-q", "-w", &format!("net.ipv4.tcp_congestion_control={algorithm}")])
     }
 
@@ -160,6 +161,31 @@ impl Namespace {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]);
         command
+    }
+}
+
+/// The machine's list of what any namespace may choose, put back when this is dropped.
+struct Allowed {
+    before: String,
+}
+
+impl Allowed {
+    const FILE: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+
+    fn also(algorithm: &str) -> io::Result<Self> {
+        let before = std::fs::read_to_string(Self::FILE)?;
+        if !before.split_whitespace().any(|allowed| allowed == algorithm) {
+            let explain = |error| io::Error::other(format!("the kernel has no congestion control '{algorithm}': {error}"));
+            std::fs::write(Self::FILE, format!("{} {algorithm}", before.trim())).map_err(explain)?;
+        }
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Allowed {
+    fn drop(&mut self) {
+        // It was written a moment ago; if it cannot be now, no more is lost than a longer list.
+        let _ = std::fs::write(Self::FILE, &self.before);
     }
 }
 
