@@ -124,3 +124,22 @@ pub(crate) fn lines(title: &str, unit: &str, series: &[Series]) -> String {
     }
     document(height, title, &inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits() {
+        assert_eq!([0.3361, 1.219, 12.06, 120.6, 12_345.6].map(figure), ["0.336", "1.22", "12.1", "121", "12,346"]);
+    }
+
+    #[test]
+    fn a_bar_is_as_long_as_its_value() {
+        let bar = |value: f64| Bar { label: "a & b".into(), value, min: value, max: value, ours: false };
+        let svg = bars(&[Panel { title: "t".into(), unit: "u".into(), bars: vec![bar(1.0), bar(2.0)] }]);
+        let widths: Vec<f64> = svg.lines().filter_map(|line| line.strip_prefix("<rect")?.split("width=\"").nth(1)?.split('"').next()?.parse().ok()).collect();
+        assert_eq!(widths, [240.0, 480.0]);
+        assert!(svg.contains("a &amp; b"));
+    }
+}

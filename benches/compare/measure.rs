@@ -101,3 +101,15 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     };
     fs::write(&options.out, serde_json::to_vec(&usage)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_one_behind_the_other_add_up() {
+        let first = Usage { wall_seconds: 1.0, user_seconds: 0.5, system_seconds: 0.25, peak_rss_bytes: 7, status: 0 };
+        let both = first.then(Usage { peak_rss_bytes: 9, status: 3, ..first });
+        assert_eq!((both.wall_seconds, both.cpu_seconds(), both.peak_rss_bytes, both.status), (2.0, 1.5, 9, 3));
+    }
+}

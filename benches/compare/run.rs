@@ -264,3 +264,22 @@ fn once(options: &Options, workload: &Workload, peer: Peer, server: &Service, la
     }
     Ok(Sample { usage, report, failure })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!((median([3.0, 1.0, 2.0]), median([4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+        assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn a_floor_that_moves_does_not_hold() {
+        let usage = |seconds| Usage { user_seconds: seconds, ..Usage::default() };
+        let floor = |last| Floor { first: vec![usage(1.0)], last: vec![usage(last)] };
+        assert!(floor(1.14).holds() && floor(0.86).holds());
+        assert!(!floor(1.16).holds() && !floor(0.84).holds());
+    }
+}

@@ -82,3 +82,29 @@ fn push_digits(mut number: u64, width: usize, out: &mut Vec<u8>) {
         number /= 10;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(catalog: &Catalog, number: u64) -> Vec<u8> {
+        let mut key = Vec::new();
+        catalog.write_key(number, &mut key);
+        key
+    }
+
+    #[test]
+    fn keys_ascend_with_numbers_and_lead_back_to_them() {
+        for (shape, objects) in [(Shape::Tree, 1_000), (Shape::Tree, 3_000_000), (Shape::Flat, 10_000_000)] {
+            let catalog = Catalog { shape, objects, size: 1 };
+            for number in (0..objects - 1).step_by(objects as usize / 997) {
+                let this = key(&catalog, number);
+                assert!(this < key(&catalog, number + 1));
+                assert_eq!(catalog.number(&this), Some(number));
+                assert_eq!((catalog.seek(&this, true), catalog.seek(&this, false)), (number, number + 1));
+            }
+            assert_eq!(catalog.seek(b"zzz", true), objects);
+            assert_eq!((catalog.number(b"other"), catalog.number(&key(&catalog, objects))), (None, None));
+        }
+    }
+}

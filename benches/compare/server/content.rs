@@ -154,3 +154,51 @@ impl Content {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(content: &Content, start: usize, size: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < size {
+            let next = content.bytes(start, bytes.len() as u64, size - bytes.len() as u64).to_vec();
+            bytes.extend(next);
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_stated_is_what_is_sent() {
+        let content = Content::new();
+        for (start, size) in [(0, 0), (0, 1), (5, 4096), (16_384, 262_144), (16_384, 262_145), (240_000, 5 << 20), (7, (3 << 20) + 17)] {
+            let bytes = all(&content, start, size);
+            let mut hasher = Hasher::new();
+            hasher.update(&bytes);
+            assert_eq!(content.crcs(start as u64, size), hasher.finish(), "{size} bytes from {start}");
+            assert_eq!(content.etag(start, size), hex(&Md5::digest(&bytes)));
+        }
+    }
+
+    #[test]
+    fn a_large_objects_etag_is_that_of_its_parts() {
+        let (content, size) = (Content::new(), MD5_BYTES_MAX + PART_BYTES / 2);
+        let bytes = all(&content, 16_384, size);
+        let md5s: Vec<u8> = bytes.chunks(PART_BYTES as usize).flat_map(Md5::digest).collect();
+        assert_eq!(content.etag(16_384, size), format!("{}-9", hex(&Md5::digest(&md5s))));
+    }
+
+    #[test]
+    fn the_algorithms_are_the_clouds_own() {
+        // The check values of the CRC catalogue.
+        let mut hasher = Hasher::new();
+        hasher.update(b"123456789");
+        assert_eq!(hasher.finish(), Crcs { xz: 0x995d_c9bb_df19_39fa, nvme: 0xae8b_1486_0a79_9888 });
+    }
+
+    #[test]
+    fn neighbours_differ() {
+        let content = Content::new();
+        assert_ne!(content.crcs(Content::start(1) as u64, 4096), content.crcs(Content::start(2) as u64, 4096));
+    }
+}

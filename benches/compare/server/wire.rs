@@ -257,3 +257,48 @@ impl AwsChunks {
         if self.last { Ok(()) } else { Err(broken("an aws-chunked body without its last chunk")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The body that the server reads where a client sends this head and these bytes.
+    fn received(headers: &str, sent: &str) -> io::Result<Vec<u8>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut client = TcpStream::connect(listener.local_addr()?)?;
+        let mut wire = Wire::new(Stream::Plain(listener.accept()?.0));
+        // In pieces, so that nothing depends on what comes together.
+        let request = format!("PUT /b/k HTTP/1.1\r\n{headers}\r\n\r\n{sent}");
+        let sender = std::thread::spawn(move || request.as_bytes().chunks(7).try_for_each(|piece| client.write_all(piece)));
+        let mut text = String::new();
+        assert!(wire.head(&mut text)?);
+        let head = Head::parse(&text).expect("a head");
+        let mut body = Vec::new();
+        let read = wire.body(&head, &mut |bytes| body.extend_from_slice(bytes));
+        sender.join().expect("no panic")?;
+        read.map(|()| body)
+    }
+
+    #[test]
+    fn a_body_is_read_however_it_is_framed() {
+        let trailing = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
+        let signed = "3;chunk-signature=aa\r\nhel\r\n2;chunk-signature=bb\r\nlo\r\n0;chunk-signature=cc\r\n\r\n";
+        let streaming = |kind: &str, body: &str| format!("x-amz-content-sha256: STREAMING-{kind}\r\ncontent-length: {}", body.len());
+        for (headers, sent) in [
+            ("Content-Length: 5".to_owned(), "hello"),
+            ("transfer-encoding: chunked".to_owned(), "3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"),
+            (streaming("UNSIGNED-PAYLOAD-TRAILER", trailing), trailing),
+            (streaming("AWS4-HMAC-SHA256-PAYLOAD", signed), signed),
+        ] {
+            assert_eq!(received(&headers, sent).expect(&headers), b"hello", "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_ends_early_is_none() {
+        assert!(received("content-length: 9", "hello").is_err());
+        assert!(received("x-amz-content-sha256: STREAMING-X\r\ncontent-length: 10", "5\r\nhello\r\n").is_err());
+    }
+}
