@@ -6,6 +6,7 @@ use std::io;
 
 use clap::{Parser, Subcommand};
 
+mod backend;
 mod chart;
 mod floor;
 mod growth;
@@ -45,6 +46,8 @@ enum Role {
     /// The socket relay that everything is compared with
     #[command(subcommand)]
     Floor(floor::Role),
+    /// Become another program, on one core
+    Pinned(measure::Pinned),
     /// Run a client and write what it used
     Measure(measure::Options),
     /// Pass packets between two namespaces as a long-haul link does
@@ -68,6 +71,7 @@ fn main() -> io::Result<()> {
     match &arguments.role {
         Some(Role::Server(options)) => server::run(options),
         Some(Role::Floor(role)) => floor::run(role),
+        Some(Role::Pinned(options)) => measure::become_pinned(options),
         Some(Role::Measure(options)) => measure::run(options),
         Some(Role::Link(options)) => link::run(options),
         Some(Role::Ask { control, path }) => wan::ask_here(control, path),

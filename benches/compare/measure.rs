@@ -78,6 +78,24 @@ pub(crate) fn pin(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
+/// What to become.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Pinned {
+    /// Run on this core
+    #[arg(long)]
+    core: usize,
+    /// The program
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Becomes the program. Returns only where that fails.
+pub(crate) fn become_pinned(options: &Pinned) -> io::Result<()> {
+    pin(options.core)?;
+    let (program, arguments) = options.command.split_first().ok_or_else(|| io::Error::other("no program to run"))?;
+    Err(std::os::unix::process::CommandExt::exec(Command::new(program).args(arguments)))
+}
+
 /// Runs the client and writes what it used.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
     if let Some(core) = options.core {

@@ -100,11 +100,9 @@ impl Peer {
 
     fn dragon(self, workload: &Workload, place: &Place, dragon: &Path) -> Invocation {
         let target = workload.target();
-        let mut invocation = Invocation::of(dragon)
+        let mut invocation = Invocation::dragon(dragon, &place.s3, &place.oss)
             .with(["sync", "s3://source/", &format!("oss://{target}/"), "--quiet", "--state-dir"])
-            .with([place.state_dir(workload)])
-            .env("AWS_ENDPOINT_URL_S3", &place.s3)
-            .env("OSS_ENDPOINT", &place.oss);
+            .with([place.state_dir(workload)]);
         if let Some(certificate) = &place.certificate {
             let set = |store: &str| format!("stores.{store}.ca_file={}", certificate.display());
             invocation = invocation.with(["--set", &set("s3"), "--set", &set("oss")]);
@@ -180,13 +178,18 @@ impl Invocation {
         Self::of(program).with(arguments)
     }
 
+    /// Dragon with both clouds where they are.
+    pub(crate) fn dragon(program: &Path, s3: &str, oss: &str) -> Self {
+        Self::of(program).env("AWS_ENDPOINT_URL_S3", s3).env("OSS_ENDPOINT", oss)
+    }
+
     fn of(program: &Path) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let keys = KEYS.map(|(name, value)| (name.to_owned(), value.into()));
         Self { command: vec![program.into()], environment: keys.into_iter().chain([("PATH".to_owned(), path)]).collect() }
     }
 
-    fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.command.extend(arguments.into_iter().map(Into::into));
         self
     }

@@ -138,7 +138,7 @@ fn workload(out: &mut String, outcome: &Outcome, measured: &Measured) {
             cost.show(),
             row.range(|sample| sample.usage.wall_seconds).show(),
             row.range(|sample| (sample.usage.peak_rss_bytes >> 20) as f64).show(),
-            figure(requests),
+            if requests > 0.0 { figure(requests) } else { "-".into() },
         );
     }
     for (peer, why) in &measured.missing {

@@ -8,14 +8,15 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::measure::Usage;
 use crate::peer::{Invocation, Peer, Place};
-use crate::service::{self, Report, Service};
-use crate::workload::{Scale, Task, Who, Workload};
+use crate::service::{Report, Service};
+use crate::workload::{Scale, Task, Workload};
 
 /// Core of the client, and of what serves it.
 const CLIENT_CORE: usize = 0;
-const SERVER_CORE: usize = 1;
+pub(crate) const SERVER_CORE: usize = 1;
 /// Bytes that the floor relays, and how often at each end of a run.
 const FLOOR_BYTES: u64 = 4 << 30;
 const FLOOR_ROUNDS: usize = 3;
@@ -189,13 +190,10 @@ pub(crate) fn measure_workload(options: &Options, workload: &Workload) -> io::Re
     eprintln!("{}", workload.title);
     let lasting = tempfile::tempdir()?;
     let certificate = workload.tls.then(|| lasting.path().join("server.pem"));
-    let mut arguments = workload.server_arguments();
-    arguments.extend(["--core".to_owned(), SERVER_CORE.to_string()]);
-    arguments.extend(certificate.iter().flat_map(|file| ["--tls".to_owned(), file.display().to_string()]));
-    let server = Service::role(arguments)?;
+    let backend = Backend::start(workload, &options.dragon, certificate.as_deref())?;
     let everyone = [Peer::Dragon, Peer::ObjectStore, Peer::AwsSdk, Peer::Rclone, Peer::RcloneTuned, Peer::S5cmd];
     let wanted = everyone.into_iter().filter(|peer| options.peers.is_empty() || options.peers.contains(peer));
-    let wanted = wanted.filter(|peer| workload.who == Who::Everyone || *peer == Peer::Dragon).filter(|peer| peer.can(workload));
+    let wanted = wanted.filter(|peer| workload.asks(*peer) && peer.can(workload));
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for peer in wanted {
         match peer.version(&options.dragon) {
@@ -206,14 +204,14 @@ pub(crate) fn measure_workload(options: &Options, workload: &Workload) -> io::Re
     let warm = matches!(workload.task, Task::Compare { .. }) && rows.iter().any(|row| row.peer == Peer::Dragon);
     if warm {
         // Dragon remembers what it proved: what is measured is the sync after the first.
-        let sample = once(options, workload, Peer::Dragon, &server, lasting.path(), certificate.as_deref())?;
+        let sample = once(options, workload, Peer::Dragon, &backend, lasting.path(), certificate.as_deref())?;
         tell("dragon, first sync", &sample);
     }
     for round in 0..options.rounds {
         for place in 0..rows.len() {
             let at = (place + round) % rows.len();
             let peer = rows[at].peer;
-            let sample = once(options, workload, peer, &server, lasting.path(), certificate.as_deref())?;
+            let sample = once(options, workload, peer, &backend, lasting.path(), certificate.as_deref())?;
             tell(peer.title(), &sample);
             rows[at].samples.push(sample);
         }
@@ -234,15 +232,15 @@ fn tell(who: &str, sample: &Sample) {
 }
 
 /// One client, once.
-fn once(options: &Options, workload: &Workload, peer: Peer, server: &Service, lasting: &Path, certificate: Option<&Path>) -> io::Result<Sample> {
-    service::reset(server)?;
+fn once(options: &Options, workload: &Workload, peer: Peer, backend: &Backend, lasting: &Path, certificate: Option<&Path>) -> io::Result<Sample> {
+    backend.reset(workload)?;
     // In memory where there is such a folder, so that no disk is measured.
     let memory = Path::new("/dev/shm");
     let scratch = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
     let place = Place {
-        s3: server.ready("s3").to_owned(),
-        target_s3: server.ready("s3").to_owned(),
-        oss: server.ready("oss").to_owned(),
+        s3: backend.s3().to_owned(),
+        target_s3: backend.s3().to_owned(),
+        oss: backend.oss().to_owned(),
         certificate: certificate.map(Path::to_owned),
         lasting: lasting.to_owned(),
         scratch: scratch.path().to_owned(),
@@ -254,7 +252,7 @@ fn once(options: &Options, workload: &Workload, peer: Peer, server: &Service, la
     for invocation in peer.invocations(workload, &place, &options.dragon).map_err(io::Error::other)? {
         usage = usage.then(measured(&invocation, lasting, Some(&said))?);
     }
-    let report = service::report(server, workload.target())?;
+    let report = backend.report(workload, if peer == Peer::Dragon { "oss" } else { "s3" })?;
     if usage.status != 0 {
         let said = fs::read(&said).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the tests need not use everything that the suite has")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time, and its server's threads may sleep")]
 
+mod backend;
 mod chart;
 mod floor;
 mod install;

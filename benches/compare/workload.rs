@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::peer::Peer;
 use crate::server::Shape;
 
 const KIB: u64 = 1 << 10;
@@ -39,6 +40,16 @@ pub(crate) struct Workload {
     pub(crate) shape: Shape,
     pub(crate) tls: bool,
     pub(crate) who: Who,
+    pub(crate) server: Server,
+}
+
+/// What serves a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// The lean one, which never sets the pace.
+    Lean,
+    /// One that stores bytes and checks signatures: `dragon dev-server`.
+    Real,
 }
 
 /// What CPU time is divided by.
@@ -59,22 +70,30 @@ pub(crate) enum Who {
     Dragon,
     /// Everyone, on a size that the slowest can do five times over.
     Everyone,
+    /// Dragon, and rclone as it comes.
+    Pair,
 }
 
 impl Workload {
     pub(crate) fn copy(name: &str, title: &str, objects: u64, size_bytes: u64) -> Self {
         let title = format!("{title} ({} x {})", count(objects), size(size_bytes));
-        Self { name: name.into(), title, task: Task::Copy, objects, size_bytes, shape: Shape::Tree, tls: false, who: Who::Dragon }
+        Self { name: name.into(), title, task: Task::Copy, objects, size_bytes, shape: Shape::Tree, tls: false, who: Who::Dragon, server: Server::Lean }
     }
 
     pub(crate) fn compare(name: &str, title: &str, objects: u64, shape: Shape) -> Self {
         let title = format!("{title} ({} keys a side)", count(objects));
         let task = Task::Compare { changed: None, page_delay: Duration::ZERO };
-        Self { name: name.into(), title, task, objects, size_bytes: 4 * KIB, shape, tls: false, who: Who::Dragon }
+        Self { name: name.into(), title, task, objects, size_bytes: 4 * KIB, shape, tls: false, who: Who::Dragon, server: Server::Lean }
     }
 
     fn everyone(self) -> Self {
         Self { name: format!("{}-peers", self.name), who: Who::Everyone, ..self }
+    }
+
+    /// On the real server. A comparison is Dragon's alone there: only its target is filled.
+    fn real(self) -> Self {
+        let who = if self.task == Task::Copy { Who::Pair } else { Who::Dragon };
+        Self { name: format!("{}-real", self.name), title: format!("{}, on `dragon dev-server`", self.title), who, server: Server::Real, ..self }
     }
 
     fn https(self) -> Self {
@@ -123,12 +142,24 @@ impl Workload {
                 tree(20_000).everyone(),
                 flat(20_000).everyone(),
                 flat(20_000).delayed(far).everyone(),
+                w1(GIB).real(),
+                w3(5_000).real(),
+                tree(20_000).real(),
             ],
         }
     }
 
     fn named(self, name: &str) -> Self {
         Self { name: name.into(), ..self }
+    }
+
+    /// Whether this client does it.
+    pub(crate) fn asks(&self, peer: Peer) -> bool {
+        match self.who {
+            Who::Everyone => true,
+            Who::Pair => matches!(peer, Peer::Dragon | Peer::Rclone),
+            Who::Dragon => peer == Peer::Dragon,
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
