@@ -24,6 +24,7 @@ pub mod fuzzing;
 pub mod job;
 pub mod join;
 mod known;
+mod lanes;
 mod list;
 pub mod parts;
 pub mod plan;

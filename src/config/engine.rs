@@ -19,6 +19,8 @@ pub struct Engine {
     pub connect_timeout: Option<Duration>,
     /// Longest silence of a connection in use. `None` is the transport's default.
     pub read_timeout: Option<Duration>,
+    /// The congestion control that is asked for on each connection, or `system`. `None` is the transport's default.
+    pub congestion_control: Option<String>,
 }
 
 impl Engine {
@@ -31,6 +33,7 @@ impl Engine {
             }),
             connect_timeout: timeout(section, "connect_timeout"),
             read_timeout: timeout(section, "read_timeout"),
+            congestion_control: section.text("congestion_control"),
         }
     }
 }

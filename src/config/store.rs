@@ -238,6 +238,11 @@ fn pair(section: &mut Section<'_>, id: &str, secret: &str) {
 
 fn read_transport(section: &mut Section<'_>, engine: &Engine) -> transport::Options {
     let defaults = transport::Options::default();
+    let congestion_control = match engine.congestion_control.as_deref() {
+        Some("system") => None,
+        Some(name) => Some(name.to_owned()),
+        None => defaults.congestion_control.clone(),
+    };
     let or = |own: Option<Duration>, engine: Option<Duration>, default| own.or(engine).unwrap_or(default);
     transport::Options {
         // A proxy's URL may hold a password.
@@ -246,6 +251,7 @@ fn read_transport(section: &mut Section<'_>, engine: &Engine) -> transport::Opti
         ca_file: section.path("ca_file"),
         connect_timeout: or(section.duration("connect_timeout"), engine.connect_timeout, defaults.connect_timeout),
         read_timeout: or(section.duration("read_timeout"), engine.read_timeout, defaults.read_timeout),
+        congestion_control,
         ..defaults
     }
 }

@@ -3,30 +3,26 @@
 //! Request targets are built by the dialects on [`http::Uri`], never on a URL library, which would rewrite a key such as `a/../c`.
 //! A transport makes one attempt and follows no redirect; it neither asks for nor decodes content encodings.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::StreamExt;
-use hyper::body::Frame;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::payload::{ByteStream, Payload};
+use crate::storage::payload::Payload;
 
 #[cfg(test)]
 pub(in crate::storage) mod canned;
 mod connect;
 mod dial;
 pub(in crate::storage) mod endpoints;
+mod http1;
+mod pool;
 mod proxy;
 pub(in crate::storage) mod refusal;
 mod response;
+mod slab;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod target;
@@ -38,7 +34,9 @@ pub(in crate::storage) mod xml;
 pub use response::Response;
 
 use endpoints::Choice;
-use stream::Line;
+use http1::{Broken, Connection, Exchange};
+use pool::{Origin, Pool};
+use slab::Slabs;
 
 /// How to reach a service. Everything has a bound.
 #[derive(Clone)]
@@ -57,6 +55,9 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How many unused connections are kept for one host.
     pub idle_connections_max: usize,
+    /// The congestion control that the kernel is asked for on each connection, where it has it and allows it; `None` leaves the system's.
+    /// It rules what is sent: what is received comes as the other side's own allows.
+    pub congestion_control: Option<String>,
 }
 
 impl Default for Options {
@@ -69,6 +70,7 @@ impl Default for Options {
             read_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(15),
             idle_connections_max: 256,
+            congestion_control: Some("bbr".to_owned()),
         }
     }
 }
@@ -99,6 +101,7 @@ impl std::fmt::Debug for Options {
             .field("read_timeout", &self.read_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("idle_connections_max", &self.idle_connections_max)
+            .field("congestion_control", &self.congestion_control)
             .finish()
     }
 }
@@ -114,14 +117,16 @@ pub fn proxy_of(options: &Options, uri: &http::Uri) -> Result<Option<String>> {
 /// The slowest that a body may move for the length of a read timeout, in bytes a second: 4 KiB in a minute. No line that is of any use is
 /// so slow; a peer that lets single bytes through, to hold a connection open, is.
 const RATE_MIN: u64 = 64;
-/// The read timeout of a body that is sent is looked at in this many steps.
+/// The read timeout is looked at in this many steps.
 const SILENT_TICKS: u32 = 4;
 
 /// A pool of connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<connect::Connector, Outgoing>,
+    pool: Pool,
     connector: connect::Connector,
+    slabs: Slabs,
+    clock: Clock,
     read_timeout: Duration,
 }
 
@@ -134,15 +139,9 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// Makes a pool. Reads certificate files; opens no connection.
     pub fn new(options: &Options) -> Result<Self> {
-        let connector = connect::Connector::new(options)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(options.idle_timeout)
-            .pool_max_idle_per_host(options.idle_connections_max)
-            .retry_canceled_requests(true)
-            .set_host(false)
-            .build(connector.clone());
-        Ok(Self { client, connector, read_timeout: options.read_timeout })
+        let clock = Clock::system();
+        let pool = Pool::new(options.idle_timeout, options.idle_connections_max, clock.clone());
+        Ok(Self { pool, connector: connect::Connector::new(options)?, slabs: Slabs::default(), clock, read_timeout: options.read_timeout })
     }
 
     /// Sends one request whose URI is absolute and whose `Host` is set, and waits for the head of the answer.
@@ -174,44 +173,59 @@ impl Transport {
         if !matches!(head.method, http::Method::GET | http::Method::HEAD) {
             head.headers.insert(http::header::CONTENT_LENGTH, payload.len().into());
         }
-        let host: Arc<str> = head.uri.authority().map(ToString::to_string).unwrap_or_default().into();
-        let starving = Arc::<AtomicBool>::default();
-        let stream = payload.stream().await.map_err(|error| Failure { error, connected: true })?;
-        let mut request = http::Request::from_parts(head, Outgoing { left: payload.len(), chunk: Bytes::new(), stream, starving: starving.clone() });
-        let connection = capture_connection(&mut request);
-        let mut sent = Box::pin(self.client.request(request));
+        let relative = || Failure { error: Error::new(ErrorKind::Unexpected, format!("'{}' names no host", head.uri)), connected: false };
+        let origin = Origin::of(&head.uri).ok_or_else(relative)?;
+        let host: Arc<str> = origin.authority().as_str().into();
+        loop {
+            let kept = self.pool.take(&origin);
+            let is_kept = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => Connection::new(self.connector.open(&head.uri).await.map_err(|error| Failure { error, connected: false })?),
+            };
+            let mut exchange = Exchange::new(connection, &head, &payload).await.map_err(|error| Failure { error, connected: true })?;
+            let broken = match self.answer(&mut exchange, &host).await? {
+                Ok(answer) => match exchange.into_body(&answer) {
+                    Ok(body) => return Ok(Response::new(self, answer, body, origin, host)),
+                    Err(e) => e,
+                },
+                // It was closed while nobody used it. That is no attempt, as far as nothing can have come of it.
+                Err(Broken::Connection(_)) if is_kept && (exchange.written_bytes == 0 || head.method.is_safe()) => continue,
+                Err(Broken::Connection(e)) => e,
+                Err(Broken::Source(error)) => return Err(Failure { error, connected: true }),
+            };
+            let error = Error::new(ErrorKind::Unavailable, format!("the connection to {host} broke before it answered")).caused_by(broken);
+            return Err(Failure { error, connected: true });
+        }
+    }
+
+    /// Waits for the head of the answer, but not through silence.
+    async fn answer(&self, exchange: &mut Exchange, host: &str) -> Result<Result<http::response::Parts, Broken>, Failure> {
         // As many bytes as a body moves at the least in the whole time.
         let enough = RATE_MIN.saturating_mul(self.read_timeout.as_secs().max(1));
         let (mut seen, mut silent) = (0, 0);
-        let answer = loop {
-            let Ok(answer) = tokio::time::timeout(self.read_timeout / SILENT_TICKS, &mut sent).await else {
-                let written = line(&connection).map_or(0, |line| line.written_bytes());
-                // A body that waits for its source waits for us.
-                if written >= seen + enough || starving.load(Ordering::Relaxed) {
-                    (seen, silent) = (written, 0);
-                    continue;
-                }
-                silent += 1;
-                if silent < SILENT_TICKS {
-                    continue;
-                }
-                return Err(self.silence(&host, line(&connection)));
-            };
-            break answer;
-        };
-        match answer {
-            Ok(answer) => Ok(Response::new(self, answer, host)),
-            Err(e) => Err(Failure { connected: !e.is_connect(), error: connect::classify(&host, e) }),
+        loop {
+            if let Ok(answer) = tokio::time::timeout(self.read_timeout / SILENT_TICKS, poll_fn(|cx| exchange.poll_answer(cx))).await {
+                return Ok(answer);
+            }
+            // A body that waits for its source waits for us.
+            if exchange.written_bytes >= seen + enough || exchange.starving {
+                (seen, silent) = (exchange.written_bytes, 0);
+                continue;
+            }
+            silent += 1;
+            if silent == SILENT_TICKS {
+                return Err(Failure { error: self.silence(host, exchange.address()), connected: true });
+            }
         }
     }
 
     /// Nothing moves: the address is suspect, and the connection goes with its request.
-    fn silence(&self, host: &str, line: Option<Line>) -> Failure {
-        let connected = line.is_some();
-        if let Some(address) = line.and_then(|line| line.address) {
+    fn silence(&self, host: &str, address: Option<SocketAddr>) -> Error {
+        if let Some(address) = address {
             self.connector.suspect(address);
         }
-        Failure { error: Error::new(ErrorKind::Unavailable, format!("{host} has been silent for {:?}", self.read_timeout)), connected }
+        Error::new(ErrorKind::Unavailable, format!("{host} has been silent for {:?}", self.read_timeout))
     }
 }
 
@@ -220,53 +234,4 @@ struct Failure {
     error: Error,
     /// Whether there was a connection at least.
     connected: bool,
-}
-
-/// What is known of the connection that a request goes over; `None` while it has none.
-fn line(connection: &CaptureConnection) -> Option<Line> {
-    let mut known = http::Extensions::new();
-    connection.connection_metadata().as_ref()?.get_extras(&mut known);
-    known.remove()
-}
-
-/// A request's body: of known length, so that hyper sends Content-Length; and in pieces small enough that an answer is seen between them.
-struct Outgoing {
-    stream: ByteStream,
-    chunk: Bytes,
-    left: u64,
-    /// The connection waits for us, not we for it.
-    starving: Arc<AtomicBool>,
-}
-
-impl Outgoing {
-    const PIECE_BYTES: usize = 128 << 10;
-}
-
-impl http_body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        while self.chunk.is_empty() {
-            let next = self.stream.poll_next_unpin(cx);
-            self.starving.store(next.is_pending(), Ordering::Relaxed);
-            match std::task::ready!(next) {
-                Some(Ok(chunk)) => self.chunk = chunk,
-                Some(Err(e)) => return Poll::Ready(Some(Err(e))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let len = self.chunk.len().min(Self::PIECE_BYTES);
-        let piece = self.chunk.split_to(len);
-        self.left = self.left.saturating_sub(len as u64);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.left)
-    }
 }

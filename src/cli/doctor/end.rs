@@ -48,7 +48,7 @@ pub(super) async fn examine(session: &Session, role: Role, address: &Address, fi
                 Err(e) => findings.fail(cloud::step_of(&e), &e)?,
                 Ok(cloud) => {
                     cloud.judge(findings)?;
-                    if road::examine(session, &cloud, findings).await? {
+                    if road::examine(session, role, &cloud, findings).await? {
                         permission::examine(session, role, cloud.storage.clone(), &prefix, Some(&cloud), findings).await?;
                     }
                 }

@@ -13,18 +13,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Payload;
 use crate::storage::transport::{self, Transport};
 
+use super::Role;
 use super::cloud::Cloud;
 use super::findings::Findings;
 
 /// Longest wait for each step: a person is watching.
 const STEP_MAX: Duration = Duration::from_secs(8);
+/// A round trip of a long road.
+const FAR: Duration = Duration::from_millis(100);
 /// Addresses that are named.
 const ADDRESSES_SHOWN: usize = 4;
 /// Clocks this far apart are worth a word; the clouds refuse 15 minutes.
 const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(60);
 
 /// Walks to the cloud's door. `false` where it cannot be reached, so that nothing behind it can be tried.
-pub(super) async fn examine(session: &Session, cloud: &Cloud, findings: &mut Findings<'_>) -> std::result::Result<bool, Failure> {
+pub(super) async fn examine(session: &Session, role: Role, cloud: &Cloud, findings: &mut Findings<'_>) -> std::result::Result<bool, Failure> {
     let (uri, proxy) = match route(cloud) {
         Ok(route) => route,
         Err(e) => {
@@ -52,9 +55,16 @@ pub(super) async fn examine(session: &Session, cloud: &Cloud, findings: &mut Fin
             return Ok(false);
         }
     };
-    let took = human::duration(started.elapsed());
-    let secured = if uri.scheme_str() == Some("https") { "TCP and TLS" } else { "TCP, without TLS" };
+    let elapsed = started.elapsed();
+    let took = human::duration(elapsed);
+    let (secured, round_trips) = if uri.scheme_str() == Some("https") { ("TCP and TLS", 3) } else { ("TCP, without TLS", 2) };
     findings.fine("network", format_args!("{host} answers over {secured} after {took}"))?;
+    if role == Role::Source && elapsed / round_trips >= FAR {
+        findings.warn(
+            "side",
+            "the source is far away: what is read from it comes no faster than its own congestion control lets it, whatever this machine does; a host beside the source sends over the long road itself, with BBR",
+        )?;
+    }
     clock(session, &response, findings)?;
     Ok(true)
 }

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ const METADATA_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 #[cfg(target_os = "linux")]
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// A round trip from which on losses tell.
+const LONG_ROAD: Duration = Duration::from_millis(100);
+
 /// Opens plain and TLS connections, straight or through a proxy.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Parts>);
@@ -36,6 +39,9 @@ struct Parts {
     tls: tokio_rustls::TlsConnector,
     proxies: Matcher,
     connect_timeout: Duration,
+    congestion_control: Option<String>,
+    /// It has been said that the road is long and the kernel refuses what such a road needs.
+    warned: AtomicBool,
 }
 
 impl Connector {
@@ -46,7 +52,8 @@ impl Connector {
     fn with_environment(options: &Options, env: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let dialer = Dialer::new(dial::System, Clock::system());
         let (tls, proxies) = (tls::connector(options, env)?, proxy::rules(options, env)?);
-        Ok(Self(Arc::new(Parts { dialer, tls, proxies, connect_timeout: options.connect_timeout })))
+        let (connect_timeout, congestion_control) = (options.connect_timeout, options.congestion_control.clone());
+        Ok(Self(Arc::new(Parts { dialer, tls, proxies, connect_timeout, congestion_control, warned: AtomicBool::new(false) })))
     }
 
     /// Notes that an address fell silent, so that the next connections go to others of its name.
@@ -54,28 +61,45 @@ impl Connector {
         self.0.dialer.suspect(address);
     }
 
-    async fn open(self, uri: Uri) -> Result<TokioIo<Stream>> {
+    /// Opens a connection to the host of a URI, ready for its requests.
+    pub(super) async fn open(&self, uri: &Uri) -> Result<Stream> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let limit = if proxy::METADATA_HOSTS.contains(&host.as_str()) { METADATA_CONNECT_TIMEOUT } else { self.0.connect_timeout };
-        let stream = match self.0.proxies.intercept(&uri) {
-            None => within(limit, &host, "the connection", self.dial(&uri)).await?,
-            Some(proxy) => self.through(&proxy, &uri, limit).await?,
+        let stream = match self.0.proxies.intercept(uri) {
+            None => within(limit, &host, "the connection", self.dial(uri)).await?,
+            Some(proxy) => self.through(&proxy, uri, limit).await?,
         };
         if uri.scheme() == Some(&Scheme::HTTPS) {
-            let stream = within(limit, &host, "the TLS handshake", tls::handshake(&self.0.tls, &host, stream)).await?;
-            return Ok(TokioIo::new(stream));
+            return within(limit, &host, "the TLS handshake", tls::handshake(&self.0.tls, &host, stream)).await;
         }
-        Ok(TokioIo::new(stream))
+        Ok(stream)
     }
 
     /// A TCP connection to the URI's own host.
     async fn dial(&self, uri: &Uri) -> Result<Stream> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
-        let tcp = self.0.dialer.dial(host, port).await.map_err(|failure| refused(uri, failure))?;
+        let (tcp, took) = self.0.dialer.dial(host, port).await.map_err(|failure| refused(uri, failure))?;
         tune(&tcp);
+        self.choose_congestion_control(&tcp, host, took);
         let address = tcp.peer_addr().ok();
-        Ok(Stream::new(tcp).at(address))
+        Ok(Stream::new(tcp, address))
+    }
+
+    /// On a lossy long road BBR carries fifty times what CUBIC does (performance.md 5). A kernel that lacks it, or forbids it, keeps its own,
+    /// which is told once where it matters. `took` is the time that connecting took: one round trip.
+    fn choose_congestion_control(&self, tcp: &tokio::net::TcpStream, host: &str, took: Duration) {
+        let Some(name) = &self.0.congestion_control else { return };
+        #[cfg(target_os = "linux")]
+        let refused = rustix::net::sockopt::set_tcp_congestion(tcp, name).is_err();
+        #[cfg(not(target_os = "linux"))]
+        let refused = {
+            let _ = tcp;
+            false
+        };
+        if refused && took >= LONG_ROAD && !self.0.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(host, round_trip = ?took, "this road is long and the kernel does not let this user have {name}: where packets get lost, far less goes through; `dragon doctor` says what an administrator types");
+        }
     }
 
     /// A tunnel through the proxy to the URI's host.
@@ -115,8 +139,7 @@ async fn within<T>(limit: Duration, host: &str, what: &str, step: impl Future<Ou
     tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// On a lossy long road BBR carries fifty times what CUBIC does (performance.md 4). A kernel that lacks it, or forbids it, keeps its own;
-/// so it is with the rest.
+/// What a system does not have is left as it is.
 fn tune(tcp: &tokio::net::TcpStream) {
     let _ = tcp.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(tcp, true);
@@ -124,7 +147,6 @@ fn tune(tcp: &tokio::net::TcpStream) {
     {
         let _ = rustix::net::sockopt::set_tcp_keepidle(tcp, KEEPALIVE);
         let _ = rustix::net::sockopt::set_tcp_keepintvl(tcp, KEEPALIVE);
-        let _ = rustix::net::sockopt::set_tcp_congestion(tcp, "bbr");
     }
 }
 
@@ -148,20 +170,6 @@ fn refused(uri: &Uri, failure: dial::Failure) -> Error {
     Error::new(ErrorKind::Unavailable, format!("cannot connect to {address}: {how}")).caused_by(e).advise(advice)
 }
 
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().open(uri))
-    }
-}
-
 /// A connection that is open already, for the SOCKS handshake to run over.
 struct Ready(Option<Stream>);
 
@@ -177,17 +185,4 @@ impl Service<Uri> for Ready {
     fn call(&mut self, _: Uri) -> Self::Future {
         std::future::ready(self.0.take().map(TokioIo::new).ok_or_else(|| Error::new(ErrorKind::Unexpected, "one connection serves one handshake")))
     }
-}
-
-/// Turns a transport failure into an error that says which host failed and how.
-pub(super) fn classify(host: &str, e: hyper_util::client::legacy::Error) -> Error {
-    // A failed source of a request body, and a failed connection, come back wrapped: they are the errors to report, as they are.
-    let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(&e);
-    while let Some(s) = source {
-        if let Some(ours) = s.downcast_ref::<Error>() {
-            return ours.clone();
-        }
-        source = s.source();
-    }
-    Error::new(ErrorKind::Unavailable, format!("the connection to {host} broke before it answered")).caused_by(e)
 }

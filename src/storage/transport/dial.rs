@@ -77,8 +77,8 @@ impl Dialer {
         Self { resolver: Box::new(resolver), clock, turn: AtomicUsize::new(0), suspects: Mutex::default() }
     }
 
-    /// Connects to a host. The caller bounds the time.
-    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    /// Connects to a host, and tells how long the address that answered took. The caller bounds the time.
+    pub(super) async fn dial(&self, host: &str, port: u16) -> Result<(TcpStream, Duration), Failure> {
         let mut waiting = self.addresses(host, port).await?.into_iter();
         let mut trying = FuturesUnordered::new();
         let mut begun: Vec<SocketAddr> = Vec::new();
@@ -86,7 +86,8 @@ impl Dialer {
         loop {
             if let Some(address) = waiting.next() {
                 begun.push(address);
-                trying.push(async move { (address, TcpStream::connect(address).await) });
+                let began = self.clock.instant();
+                trying.push(async move { (address, TcpStream::connect(address).await.map(|tcp| (tcp, began.elapsed()))) });
             }
             // As long as there are others, each is waited for one step; a refusal brings on the next at once.
             let step = async {
@@ -98,10 +99,10 @@ impl Dialer {
             tokio::select! {
                 biased;
                 Some((address, tried)) = trying.next() => match tried {
-                    Ok(tcp) => {
+                    Ok(connected) => {
                         self.suspects().remove(&address);
                         begun.iter().take_while(|begun| **begun != address).for_each(|slower| self.suspect(*slower));
-                        return Ok(tcp);
+                        return Ok(connected);
                     }
                     Err(e) => {
                         self.suspect(address);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     async fn peer(dialer: &Dialer, port: u16) -> String {
-        dialer.dial("service.test", port).await.expect("a connection").peer_addr().expect("connected").ip().to_string()
+        dialer.dial("service.test", port).await.expect("a connection").0.peer_addr().expect("connected").ip().to_string()
     }
 
     #[test]

@@ -11,6 +11,11 @@ use super::Options;
 use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Encrypted bytes that are read from the kernel at a time.
+const READ_AHEAD_BYTES: usize = 128 << 10;
+/// Encrypted bytes that wait to be written.
+const WRITE_BEHIND_BYTES: usize = 512 << 10;
+
 /// Trust in the system's authorities (or SSL_CERT_FILE's and SSL_CERT_DIR's), and in `ca_file`'s or else AWS_CA_BUNDLE's besides.
 pub(super) fn connector(options: &Options, env: &dyn Fn(&str) -> Option<String>) -> Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
@@ -53,9 +58,11 @@ fn unreadable(path: &Path, e: &dyn std::fmt::Display) -> Error {
 /// Shakes hands with `host` over `stream`.
 pub(super) async fn handshake(tls: &TlsConnector, host: &str, stream: Stream) -> Result<Stream> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::invalid(format!("'{host}' is no host name that TLS can check")))?;
-    let line = stream.line();
-    match tls.connect(name, stream).await {
-        Ok(stream) => Ok(Stream::over(stream, line)),
+    let address = stream.address();
+    // rustls reads 4 KiB at a time, and takes 64 KiB to be sent: with larger ones the kernel is asked less often.
+    let wire = tokio::io::BufReader::with_capacity(READ_AHEAD_BYTES, stream);
+    match tls.connect_with(name, wire, |session| session.set_buffer_limit(Some(WRITE_BEHIND_BYTES))).await {
+        Ok(stream) => Ok(Stream::new(stream, address)),
         Err(e) => Err(explain(host, e)),
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Target<'a> {
     pub(super) parts: Parts,
     /// What the service held when we came.
     pub(super) held: BTreeMap<u32, Held>,
-    /// Nobody here remembers who began it.
-    pub(super) adopted: bool,
+    /// An earlier run began it, or somebody else did.
+    pub(super) taken_up: bool,
     /// Its parts had been proved to be the source's before.
     pub(super) source_proved: bool,
 }
@@ -170,8 +170,8 @@ impl Writer {
 
     async fn prove_completed(&self, target: &Target<'_>, output: &PutOutput, filled: &Filled) -> Result<Proof> {
         let key = &target.upload.key;
-        if target.adopted {
-            self.prove_adopted(key, target.attributes).await?;
+        if target.taken_up {
+            self.prove_taken_up(key, target.attributes).await?;
         }
         if let Some(proof) = judge(&output.checksums, &filled.crc, "sent", "the destination")? {
             return Ok(proof);

@@ -6,7 +6,7 @@
 //!
 //! Without the journal nothing tells what an open upload is for, since neither cloud lists its metadata. It is adopted only where it is
 //! the sole open one for its key, begun after the source was last modified, and cut as this object can be cut; all of its parts are in
-//! doubt then, and what was made of it is looked at once more ([`Writer::prove_adopted`]).
+//! doubt then, and what was made of it is looked at once more ([`Writer::prove_taken_up`]).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -89,7 +89,8 @@ struct Found {
     listed: Vec<Part>,
     /// What the journal knows of its parts.
     recorded: Vec<SentPart>,
-    adopted: bool,
+    /// It was begun by an earlier run, which may have adopted it from somebody else.
+    taken_up: bool,
     source_proved: bool,
 }
 
@@ -115,7 +116,7 @@ impl Writer {
             md5_etags,
             flight: found.flight,
             parts: found.parts,
-            adopted: found.adopted,
+            taken_up: found.taken_up,
             source_proved: found.source_proved,
         })
     }
@@ -142,7 +143,7 @@ impl Writer {
             Err(error) => return Err(error.on_key(freight.destination_key).in_store(&self.destination)),
         };
         tracing::info!(key = %freight.destination_key, upload = %upload.id.0, parts = listed.len(), "going on with an open upload");
-        Ok(Some(Found { flight: flight.id, upload, parts, listed, recorded: flight.parts, adopted: false, source_proved }))
+        Ok(Some(Found { flight: flight.id, upload, parts, listed, recorded: flight.parts, taken_up: true, source_proved }))
     }
 
     /// An upload that nobody here remembers, if it can only be this object's.
@@ -168,7 +169,7 @@ impl Writer {
         tracing::info!(key = %freight.destination_key, upload = %only.upload.id.0, parts = listed.len(), "adopting an open upload");
         let flight = self.journal.intend(freight.intent(parts.part_size_bytes, self.clock.now())).await?;
         self.journal.advance(flight, Event::Created(only.upload.id.clone())).await?;
-        Ok(Some(Found { flight, upload: only.upload.clone(), parts, listed, recorded: Vec::new(), adopted: true, source_proved: false }))
+        Ok(Some(Found { flight, upload: only.upload.clone(), parts, listed, recorded: Vec::new(), taken_up: true, source_proved: false }))
     }
 
     async fn begin(&self, multipart: &dyn Multipart, freight: &Freight<'_>) -> Result<Found> {
@@ -183,7 +184,7 @@ impl Writer {
         };
         let upload = Upload { key: freight.destination_key.clone(), id };
         self.journal.advance(flight, Event::Created(upload.id.clone())).await?;
-        Ok(Found { flight, upload, parts: freight.parts, listed: Vec::new(), recorded: Vec::new(), adopted: false, source_proved: false })
+        Ok(Found { flight, upload, parts: freight.parts, listed: Vec::new(), recorded: Vec::new(), taken_up: false, source_proved: false })
     }
 
     /// Aborts a flight's upload and ends the flight.
@@ -218,14 +219,14 @@ impl Writer {
         }
     }
 
-    /// Looks at an object that was made of an adopted upload: what travels with it was given when somebody began that upload.
-    pub(super) async fn prove_adopted(&self, key: &Key, sent: &Attributes) -> Result<()> {
+    /// Looks at an object that was made of an upload that was taken up: what travels with it was given when somebody began that upload.
+    pub(super) async fn prove_taken_up(&self, key: &Key, sent: &Attributes) -> Result<()> {
         let made = self.destination.head(&ObjectRef::from(key)).await?.attributes;
         let asked = |asked: &Option<String>, got: &Option<String>| asked.is_none() || asked == got;
         if Stamp::read(&made.user) == Stamp::read(&sent.user) && same_attributes(&made, sent) && asked(&sent.storage_class, &made.storage_class) {
             return Ok(());
         }
-        Err(Error::integrity("the adopted upload had been begun with other attributes"))
+        Err(Error::integrity("the upload that was taken up had been begun with other attributes"))
     }
 }
 

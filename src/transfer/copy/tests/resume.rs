@@ -245,6 +245,23 @@ async fn an_adopted_upload_with_other_attributes_starts_over() {
     assert!(made.content_type.is_none() && made.user.contains_key("dragon-source"), "{made:?}");
 }
 
+/// The run that adopted it may die: the next one finds it in the journal, as if it were its own.
+#[tokio::test(start_paused = true)]
+async fn an_adopted_upload_is_looked_at_by_whoever_completes_it() {
+    let mut bench = Lasting::new(Stated::Crc64, Stated::Crc64).await;
+    bench.fill_source().await;
+    let multipart = bench.destination.multipart().expect("parts");
+    let attributes = Attributes { content_type: Some("image/png".into()), ..Attributes::default() };
+    multipart.create(&KEY.into(), &attributes).await.expect("somebody's upload");
+    bench.destination_faults.add(Fault::fail(Operation::CompleteUpload, ErrorKind::Unavailable));
+    bench.copy_again().await.expect_err("not completed");
+    bench.destination_faults.clear();
+    bench.restart().await;
+    bench.resume().await;
+    let made = bench.destination.head(&ObjectRef::from(&Key::from(KEY))).await.expect("there").attributes;
+    assert!(made.content_type.is_none() && made.user.contains_key("dragon-source"), "{made:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_to_stop_ends_its_parts_and_keeps_them() {
     let mut bench = Lasting::new(Stated::Crc64, Stated::Crc64).await;
