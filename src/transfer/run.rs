@@ -25,6 +25,9 @@ use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
 use crate::storage::{Key, ObjectInfo, ObjectRef, Service};
 
+/// Ranges of keys that are listed at a time where one end is a local tree.
+const LOCAL_RANGES_MAX: usize = 4;
+
 /// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
 ///
 /// Fails where it cannot start: a listing that fails at once, contradictory options, a source that is one object. Whatever happens
@@ -220,9 +223,15 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
     let cursor = |location: &Location| Cursor::open(&location.tree(), after, options.shard, spill.clone());
     let known = Known::open(context.journal.clone(), after.cloned(), !options.dry_run, options.shard);
     let join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
-    // Two trees on one machine's disks gain nothing by being walked in several places at once.
-    let all_local = [&job.source, &job.destination].iter().all(|end| end.storage.capabilities().service == Service::Local);
-    let mut feed = Feed::listed(Ranges::new(join, if all_local { 1 } else { options.list_ranges_max }), checkpoint.map_or(0, |checkpoint| checkpoint.keys));
+    let ranges_max = match [&job.source, &job.destination].iter().filter(|end| end.storage.capabilities().service == Service::Local).count() {
+        0 => options.list_ranges_max,
+        // Each piece of a tree reads anew the directories that lead to it.
+        1 => options.list_ranges_max.min(LOCAL_RANGES_MAX),
+        // Two trees on one machine's disks gain nothing by being walked in several places at once.
+        _ => 1,
+    };
+    let settled = checkpoint.map_or(0, |checkpoint| checkpoint.keys);
+    let mut feed = Feed::listed(Ranges::new(join, ranges_max), settled);
     tokio::select! {
         biased;
         arrived = feed.arrive() => arrived?,
