@@ -25,9 +25,6 @@ use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
 use crate::storage::{Key, ObjectInfo, ObjectRef, Service};
 
-/// Ranges of keys that are listed at a time where one end is a local tree.
-const LOCAL_RANGES_MAX: usize = 4;
-
 /// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
 ///
 /// Fails where it cannot start: a listing that fails at once, contradictory options, a source that is one object. Whatever happens
@@ -223,13 +220,7 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
     let cursor = |location: &Location| Cursor::open(&location.tree(), after, options.shard, spill.clone());
     let known = Known::open(context.journal.clone(), after.cloned(), !options.dry_run, options.shard);
     let join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
-    let ranges_max = match [&job.source, &job.destination].iter().filter(|end| end.storage.capabilities().service == Service::Local).count() {
-        0 => options.list_ranges_max,
-        // Each piece of a tree reads anew the directories that lead to it.
-        1 => options.list_ranges_max.min(LOCAL_RANGES_MAX),
-        // Two trees on one machine's disks gain nothing by being walked in several places at once.
-        _ => 1,
-    };
+    let ranges_max = options.list_ranges_max.min(ranges_max([&job.source, &job.destination].map(|end| end.storage.capabilities().service)));
     let settled = checkpoint.map_or(0, |checkpoint| checkpoint.keys);
     let mut feed = Feed::listed(Ranges::new(join, ranges_max), settled);
     tokio::select! {
@@ -249,6 +240,19 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
         context.tell(Event::Notice(Notice { key: None, message: what })).await;
     }
     Ok(feed)
+}
+
+/// In how many ranges it is worth listing two places.
+fn ranges_max(services: [Service; 2]) -> usize {
+    match services {
+        // object_store begins at the first key for some services, whatever key the range lies behind.
+        [Service::ObjectStore, _] | [_, Service::ObjectStore] => 1,
+        // Two trees on one machine's disks gain nothing by being walked in several places at once.
+        [Service::Local, Service::Local] => 1,
+        // Each piece of a tree reads anew the directories that lead to it.
+        [Service::Local, _] | [_, Service::Local] => 4,
+        _ => usize::MAX,
+    }
 }
 
 /// Puts into the report how the drive and the listings ended.
