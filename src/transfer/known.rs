@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::shard::Shard;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, Proved};
 use crate::storage::Key;
 
@@ -22,8 +21,12 @@ type Rows = Vec<(Key, Proved)>;
 /// A place in what was proved.
 pub(crate) struct Known {
     journal: Arc<dyn Journal>,
-    /// The page to come; `None` where there is no more. It is kept here, so that a read that is waited for in turns is made once.
-    page: Option<BoxFuture<'static, Result<Rows>>>,
+    /// The page that is being read, by a task of its own: whoever waits for it does so in turns, and a read that nobody polls would keep
+    /// the journal's lock.
+    page: Option<AbortOnDropHandle<Result<Rows>>>,
+    /// The last key that was read.
+    after: Option<Key>,
+    ended: bool,
     rows: VecDeque<(Key, Proved)>,
     /// Whether rows whose keys both listings have passed are forgotten, and of which keys there may be rows.
     prunes: bool,
@@ -37,8 +40,8 @@ pub(crate) struct Known {
 impl Known {
     /// Everything after a key. With `prunes`, what neither end holds any more of that share is forgotten on the way.
     pub(crate) fn open(journal: Arc<dyn Journal>, after: Option<Key>, prunes: bool, shard: Option<Shard>) -> Self {
-        let page = journal.keeps_proofs().then(|| read(journal.clone(), after));
-        Self { journal, page, rows: VecDeque::new(), prunes, shard, stale: Vec::new(), met: false }
+        let ended = !journal.keeps_proofs();
+        Self { journal, page: None, after, ended, rows: VecDeque::new(), prunes, shard, stale: Vec::new(), met: false }
     }
 
     /// What lies behind a key, read by another cursor; this one is not to go beyond it.
@@ -55,12 +58,19 @@ impl Known {
                     self.stale.push(front);
                 }
             }
-            let Some(page) = self.page.as_mut().filter(|_| self.rows.is_empty()) else { return Ok(true) };
-            let rows = page.await;
+            if !self.rows.is_empty() || self.ended {
+                return Ok(true);
+            }
+            let page = self.page.get_or_insert_with(|| {
+                let (journal, after) = (self.journal.clone(), self.after.clone());
+                AbortOnDropHandle::new(tokio::spawn(async move { journal.proofs(after.as_ref(), PAGE_ROWS).await }))
+            });
+            let read = page.await;
             self.page = None;
-            self.rows = rows?.into();
-            if let Some((last, _)) = self.rows.back().filter(|_| self.rows.len() == PAGE_ROWS) {
-                self.page = Some(read(self.journal.clone(), Some(last.clone())));
+            self.rows = read.map_err(|e| Error::new(ErrorKind::Unexpected, "a task that reads the journal died").caused_by(e))??.into();
+            self.ended = self.rows.len() < PAGE_ROWS;
+            if let Some((last, _)) = self.rows.back() {
+                self.after = Some(last.clone());
             }
         }
         Ok(false)
@@ -89,8 +99,4 @@ impl Known {
         }
         Ok(())
     }
-}
-
-fn read(journal: Arc<dyn Journal>, after: Option<Key>) -> BoxFuture<'static, Result<Rows>> {
-    async move { journal.proofs(after.as_ref(), PAGE_ROWS).await }.boxed()
 }

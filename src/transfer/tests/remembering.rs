@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use super::*;
 use crate::journal::{Journal, Keep, Pair, Proved, RunInfo, SqliteJournal, StateDir};
 use crate::storage::checksum::Proof;
@@ -103,6 +105,21 @@ async fn proofs_are_found_and_forgotten_in_every_range() {
     let journal = lasting.journal(&lasting.world.job(Options::default())).await;
     let left: Vec<String> = journal.proofs(None, 2000).await.expect("a journal").into_iter().map(|(key, _)| key.to_string()).collect();
     assert_eq!(left, names.iter().enumerate().filter(|(n, _)| n % 7 > 0).map(|(_, key)| key.clone()).collect::<Vec<_>>());
+}
+
+/// While many keys wait for their copies nobody asks for the next one, and a read that was begun for it is not looked at.
+#[tokio::test]
+async fn a_read_of_the_journal_that_nobody_waits_for_holds_nobody_up() {
+    let lasting = Lasting::new();
+    let journal = lasting.journal(&lasting.world.job(Options::default())).await;
+    let mut known = crate::transfer::known::Known::open(journal.clone(), None, false, None);
+    journal.forget(&"a".into()).await.expect("queued");
+    let mut writing = Box::pin(journal.flush());
+    assert!((&mut writing).now_or_never().is_none());
+    assert!(known.reach(b"k").now_or_never().is_none(), "it waits for what is written");
+    writing.await.expect("written");
+    journal.forget(&"b".into()).await.expect("queued");
+    tokio::time::timeout(Duration::from_secs(60), journal.flush()).await.expect("nothing holds the journal").expect("written");
 }
 
 /// What was there before Dragon came is looked at once.
