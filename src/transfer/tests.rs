@@ -22,6 +22,7 @@ use crate::storage::{Get, Key, List, ObjectRef, Put, Storage};
 
 #[cfg(feature = "journal")]
 mod remembering;
+mod streams;
 
 /// Two stores, and a clock that a test can move.
 struct World {
