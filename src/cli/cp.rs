@@ -43,6 +43,9 @@ impl Cp {
         if options.files_from.is_some() {
             return Err(Error::invalid("--files-from names objects under SRC").advise("add -r").into());
         }
+        if options.shard.is_some() {
+            return Err(Error::invalid("--shard divides what is under SRC").advise("add -r").into());
+        }
         let give_up_after = self.flags.resources.give_up_after;
         match (&self.source, &self.destination) {
             (Address::Stdio, Address::Stdio) => Err(Error::invalid("- to - copies nothing to nowhere").into()),

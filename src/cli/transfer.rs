@@ -133,6 +133,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         Run::One if options.dry_run => (Pair::of(&from.1, &to.1), Need::View),
         Run::One => (Pair::of(&from.1, &to.1), Need::Once("cp")),
     };
+    let pair = pair.of_share(options.shard);
     let opened = running.state.open(session, pair, need).await?;
     let mut reporter = Reporter::new(session, from.0, to.0, told, running.failed_to.as_deref(), opened.outlives())?;
     let progress = Arc::new(Progress::default());

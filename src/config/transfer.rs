@@ -12,7 +12,7 @@ use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
-use crate::transfer::{Filter, Options};
+use crate::transfer::{Filter, Options, Shard};
 
 use super::bandwidth::parse_bandwidth;
 use super::engine::Engine;
@@ -33,6 +33,9 @@ pub struct Selection {
     /// As --files-from, with a NUL byte after each key
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files_from0: Option<PathBuf>,
+    /// Take only share K of N of the keys, deletes included: N hosts with 1/N to N/N do the whole job, and need not know of each other
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
     /// Take only objects of at least this size, such as 1KiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub min_size: Option<u64>,
@@ -57,6 +60,7 @@ impl Selection {
             rules: Rules::read(section),
             files_from: section.path("files_from"),
             files_from0: section.path("files_from0"),
+            shard: section.parsed("shard", "a share such as \"1/4\"", &[], |text| text.parse().map_err(|e: Error| e.to_string())),
             min_size: section.size("min_size"),
             max_size: section.size("max_size"),
             newer_than: age(section, "newer_than"),
@@ -79,6 +83,7 @@ impl Selection {
         filter.older_than = self.older_than.map(|age| age.moment(now));
         self.rules.fill(&mut filter)?;
         options.filter = filter;
+        options.shard = self.shard;
         let file = |path: &Option<PathBuf>, separator| path.clone().map(|path| KeyFile { path, separator });
         options.files_from = file(&self.files_from, b'\n').or_else(|| file(&self.files_from0, 0));
         Ok(())
@@ -320,6 +325,9 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(flags::<Copying>(&["--checksum", "--size-only"]).is_err());
         assert!(flags::<Selection>(&["--files-from", "a", "--files-from0", "b"]).is_err());
+        for bad in ["0/4", "5/4", "x"] {
+            assert!(flags::<Selection>(&["--shard", bad]).expect_err(bad).to_string().contains("no share"), "{bad}");
+        }
         let selection = flags::<Selection>(&["--min-size", "2KiB", "--max-size", "1KiB", "--max-age", "7d"]).expect("flags");
         assert_eq!(selection.newer_than, Some(Age::Ago(Duration::from_secs(7 * 86400))));
         assert!(selection.apply(&mut Options::default(), Timestamp::UNIX_EPOCH).is_err());

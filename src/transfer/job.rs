@@ -11,6 +11,7 @@ use super::budget::MemoryBudget;
 use super::event::Event;
 use super::filter::Filter;
 use super::progress::Progress;
+use super::shard::Shard;
 use crate::clock::Clock;
 use crate::journal::{Journal, MemoryJournal};
 use crate::metrics::Metrics;
@@ -92,11 +93,15 @@ pub struct Options {
     pub filter: Filter,
     /// Only these keys, looked up one by one instead of listing. Never with `delete`.
     pub files_from: Option<KeyFile>,
+    /// Only this share of the keys; other hosts do the others. Default: `None`, all of them.
+    pub shard: Option<Shard>,
     /// Also send an event for each unchanged key (`-v`). Default: no.
     pub report_unchanged: bool,
     /// How many streams are underway at a time: small objects, and parts of large ones. Default: `None`, as many as pay on this path,
     /// found while it runs.
     pub concurrency: Option<usize>,
+    /// In how many ranges of keys both ends are listed at a time, at most. Default: 16.
+    pub list_ranges_max: usize,
     /// Part size of multipart uploads in bytes. Default: `None`, fitted to the object.
     pub part_size_bytes: Option<u64>,
     /// Most memory for object bytes, in bytes. Default: 512 MiB.
@@ -139,8 +144,10 @@ impl Default for Options {
             ignore_existing: false,
             filter: Filter::default(),
             files_from: None,
+            shard: None,
             report_unchanged: false,
             concurrency: None,
+            list_ranges_max: 16,
             part_size_bytes: None,
             memory_bytes: 512 << 20,
             bandwidth: None,

@@ -20,6 +20,7 @@ use crate::storage::location::Location;
 use crate::storage::memory::{MemoryOptions, MemoryStore, Stated};
 use crate::storage::{Get, Key, List, ObjectRef, Put, Storage};
 
+mod dividing;
 #[cfg(feature = "journal")]
 mod remembering;
 mod streams;
