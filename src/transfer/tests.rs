@@ -23,6 +23,7 @@ use crate::storage::{Get, Key, List, ObjectRef, Put, Storage};
 mod dividing;
 #[cfg(feature = "journal")]
 mod remembering;
+mod streams;
 
 /// Two stores, and a clock that a test can move.
 struct World {
