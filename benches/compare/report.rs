@@ -84,9 +84,9 @@ fn table(options: &Options, outcome: &Outcome, machine: &Machine) -> String {
         "`cargo bench --bench compare -- {}--rounds {} --scale {}`: {} rounds in rotated order, medians (least-most); client on core 0, servers on core 1; \
          CPU is user and system time of the client's whole process tree. Every destination was compared with its source after every run.\n",
         options.workloads.iter().map(|name| format!("{name} ")).collect::<String>(),
-        options.rounds,
+        options.rounds(),
         if options.scale == Scale::Full { "full" } else { "small" },
-        options.rounds,
+        options.rounds(),
     );
     floor(&mut out, "Floor F, a socket relay", &outcome.floor);
     if let Some(floor_with_tls) = &outcome.tls_floor {
@@ -169,7 +169,7 @@ fn panels(outcome: &Outcome) -> Vec<Panel> {
 
 fn raw(options: &Options, outcome: &Outcome, machine: &Machine) -> serde_json::Value {
     let workloads: Vec<_> = outcome.measured.iter().map(Measured::raw).collect();
-    json!({ "machine": machine, "rounds": options.rounds, "floor": outcome.floor, "tls_floor": outcome.tls_floor, "workloads": workloads })
+    json!({ "machine": machine, "rounds": options.rounds(), "floor": outcome.floor, "tls_floor": outcome.tls_floor, "workloads": workloads })
 }
 
 impl Measured {
