@@ -1,10 +1,14 @@
 //! Micro-benchmarks of what every byte and every key passes through: `cargo bench`. Compare lines of one run, never of two.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dragon::storage::checksum::{Crc64, Crc64Combiner, NVME, XZ};
-use dragon::storage::{Entry, Kind, Page};
+use dragon::storage::location::Location;
+use dragon::storage::memory::MemoryStore;
+use dragon::storage::{Entry, Key, Kind, Page, Payload, Put, Storage, yardstick};
+use dragon::transfer::{self, Context, Job, Options};
 
 fn checksums(c: &mut Criterion) {
     let mut group = c.benchmark_group("checksum");
@@ -63,5 +67,52 @@ fn pages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, checksums, combine, pages);
+/// A page as S3 writes it: 1000 keys, some 330 bytes each.
+fn listing(c: &mut Criterion) {
+    let mut body = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+    body.push_str(
+        "<Name>photos</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><KeyCount>1000</KeyCount><IsTruncated>false</IsTruncated>",
+    );
+    for i in 0..1000 {
+        body.push_str(&format!(
+            "<Contents><Key>photos/2026/archive/{i:08}.jpg</Key><LastModified>2026-11-26T02:{:02}:{:02}.000Z</LastModified><ETag>&quot;{i:032x}&quot;</ETag>\
+             <ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
+            i / 60 % 60,
+            i % 60,
+            i * 977
+        ));
+    }
+    body.push_str("</ListBucketResult>");
+    let mut group = c.benchmark_group("listing");
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("1000 keys, scanned", |b| b.iter(|| yardstick::read_page(black_box(body.as_bytes())).expect("a page").len()));
+    group.bench_function("1000 keys, parsed", |b| b.iter(|| yardstick::parse_page(black_box(body.as_bytes())).expect("a page").len()));
+    group.finish();
+}
+
+/// A run that changes nothing: two listings from memory, merged and decided.
+fn unchanged(c: &mut Criterion) {
+    const KEYS: u64 = 10_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let filled = async |name| {
+        let store = MemoryStore::new(name);
+        for n in 0..KEYS {
+            store.put(&Key::from(format!("photos/2026/{n:08}.jpg")), Payload::from("x"), Put::default()).await.expect("put");
+        }
+        Location::new(Arc::new(store), "")
+    };
+    let (source, destination) = runtime.block_on(async { (filled("source").await, filled("destination").await) });
+    let job = Job { options: Options { dry_run: true, ..Options::default() }, ..Job::new(source, destination) };
+    let mut group = c.benchmark_group("join");
+    group.throughput(Throughput::Elements(KEYS));
+    group.bench_function("a run over 10000 unchanged keys", |b| {
+        b.to_async(&runtime).iter(|| async {
+            let report = transfer::run(job.clone(), Context::default()).await.expect("a run");
+            assert_eq!(report.skipped, KEYS);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, checksums, combine, pages, listing, unchanged);
 criterion_main!(benches);

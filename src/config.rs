@@ -13,6 +13,7 @@ use toml::de::DeTable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::location::{Address, is_store_name};
 
+pub mod bandwidth;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

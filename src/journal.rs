@@ -4,7 +4,8 @@
 //! way out. It holds
 //! - *flights*: multipart uploads from the intent to the proof, each a checked state machine ([`flight::State`]);
 //! - *proofs*: of each key, what both ends held when the copy was proved ([`Proved`]), in key order;
-//! - the *run* that writes, how far its listing got ([`Checkpoint`]), what it deleted, and what waits for deletion.
+//! - the *run* that writes, how far its listing got ([`Checkpoint`]), what it deleted, and what waits for deletion;
+//! - what was *learned* of the path: how many streams it carries, and how fast.
 //!
 //! # Invariants
 //! - What [`Journal::intend`] and the durable events of [`Journal::advance`] return for is on disk: a remote call that changes
@@ -101,6 +102,16 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// Notes a delete at the destination, and the delete marker's or the removed version's id where there is one; forgets the proof
     /// and ends the wait. Queued.
     async fn deleted(&self, key: &Key, version: Option<&str>) -> Result<()>;
+
+    /// What an earlier run in this direction learned of the path under this name. A journal that remembers nothing costs a search.
+    async fn learned(&self, _name: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Remembers a number for later runs in this direction, over what was remembered under this name. Queued.
+    async fn learn(&self, _name: &str, _value: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Writes what is queued. Durable when it returns.
     async fn flush(&self) -> Result<()>;

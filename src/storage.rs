@@ -52,6 +52,9 @@ pub mod s3;
 #[cfg(feature = "transport")]
 pub mod transport;
 pub mod weather;
+#[cfg(feature = "transport")]
+#[doc(hidden)]
+pub mod yardstick;
 
 pub use capabilities::{Capabilities, MetadataRule, MultipartLimits, Service};
 pub use checksum::Checksums;

@@ -71,7 +71,7 @@ impl Cat {
 
 /// Prints an object, or a part of it.
 pub(super) async fn print(session: &Session, address: &Address, span: Option<Span>) -> Outcome {
-    let at = session.stores.object(address, Opening::default()).await?;
+    let at = session.stores.object(address, &Opening::default()).await?;
     let object = ObjectRef::from(&at.prefix);
     let mut get = Get::default();
     if let Some(span) = span {

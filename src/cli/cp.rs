@@ -4,6 +4,7 @@ use clap::{Args, ValueHint};
 
 use crate::config::stores::Opening;
 use crate::error::{Error, Result};
+use crate::storage::limit::Pipes;
 use crate::storage::location::Address;
 
 use super::exit::Outcome;
@@ -42,6 +43,9 @@ impl Cp {
         if options.files_from.is_some() {
             return Err(Error::invalid("--files-from names objects under SRC").advise("add -r").into());
         }
+        if options.shard.is_some() {
+            return Err(Error::invalid("--shard divides what is under SRC").advise("add -r").into());
+        }
         let give_up_after = self.flags.resources.give_up_after;
         match (&self.source, &self.destination) {
             (Address::Stdio, Address::Stdio) => Err(Error::invalid("- to - copies nothing to nowhere").into()),
@@ -52,12 +56,12 @@ impl Cp {
                 let destination = target(source, destination);
                 // One exact key was asked for: filters have nothing to choose from.
                 options.filter = crate::transfer::Filter::default();
-                let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+                let Pipes { read, write } = session.pipes(&options);
                 let follow_symlinks = self.flags.selection.follow_symlinks;
-                let opening = Opening { follow_symlinks, make: false, bandwidth_bytes_per_second, give_up_after };
-                let from = session.stores.object(source, opening).await?;
-                let opening = Opening { make: !options.dry_run, give_up_after, ..Opening::default() };
-                let to = session.stores.object(&destination, opening).await?;
+                let opening = Opening { follow_symlinks, make: false, pipes: Pipes { read, write: None }, give_up_after };
+                let from = session.stores.object(source, &opening).await?;
+                let opening = Opening { make: !options.dry_run, pipes: Pipes { read: None, write }, give_up_after, ..Opening::default() };
+                let to = session.stores.object(&destination, &opening).await?;
                 transfer::run(session, &self.flags.running, Run::One, (source, from), (&destination, to), options).await
             }
         }

@@ -82,7 +82,7 @@ impl Told {
 
 /// The journal of two places, and whether the first of them is its second end.
 async fn open(session: &Session, dir: &StateDir, source: &Address, destination: &Address) -> Result<(History, bool), Failure> {
-    let open = async |address: &Address| session.stores.tree(address, Opening::default()).await.map(|at| at.tree());
+    let open = async |address: &Address| session.stores.tree(address, &Opening::default()).await.map(|at| at.tree());
     let pair = Pair::of(&open(source).await?, &open(destination).await?);
     match dir.history(&pair.name()).await {
         Ok(history) => Ok((history, pair.is_turned())),

@@ -98,9 +98,9 @@ pub(super) fn not_there(address: &Address) -> crate::error::Error {
 pub(super) async fn open(session: &Session, address: &Address) -> Result<Location, Failure> {
     let opening = Opening::default();
     let location = match address {
-        Address::Path(path) if !path.is_file() => session.stores.tree(address, opening).await,
-        Address::Store { store, bucket, key } => session.stores.bucket(store, bucket, opening).await.map(|storage| Location::new(storage, key.clone())),
-        other => session.stores.object(other, opening).await,
+        Address::Path(path) if !path.is_file() => session.stores.tree(address, &opening).await,
+        Address::Store { store, bucket, key } => session.stores.bucket(store, bucket, &opening).await.map(|storage| Location::new(storage, key.clone())),
+        other => session.stores.object(other, &opening).await,
     };
     Ok(location?)
 }

@@ -51,7 +51,7 @@ impl Presign {
         if self.expires.is_zero() || self.expires > EXPIRES_MAX {
             return Err(Error::invalid("a link works for between 1s and 7d").into());
         }
-        let at = session.stores.object(&self.url, Opening::default()).await?;
+        let at = session.stores.object(&self.url, &Opening::default()).await?;
         let Some(presign) = at.storage.presign() else {
             return Err(Error::unsupported(format!("{} has no links", at.storage)).into());
         };

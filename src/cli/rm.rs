@@ -50,7 +50,7 @@ impl Rm {
             return self.one(session).await;
         }
         let address = self.url.tree();
-        let at = session.stores.tree(&address, Opening::default()).await?;
+        let at = session.stores.tree(&address, &Opening::default()).await?;
         if !self.dry_run && !self.force {
             let nobody = format!("nobody is there to say whether everything under {address} may be deleted");
             confirm(&format!("delete everything under {address}?"), &nobody, "--dry-run shows what would be deleted, --force deletes it")?;
@@ -59,7 +59,7 @@ impl Rm {
     }
 
     async fn one(&self, session: &Session) -> Outcome {
-        let at = session.stores.object(&self.url, Opening::default()).await?;
+        let at = session.stores.object(&self.url, &Opening::default()).await?;
         // Deleting what is not there succeeds on both clouds; a person who mistyped a key wants to know.
         let object = ObjectRef::from(&at.prefix);
         match at.storage.head(&object).await {

@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Stores};
+use crate::storage::limit::Pipes;
+use crate::transfer::Options;
 
 use super::output::Output;
 
@@ -23,4 +25,11 @@ pub(super) struct Session {
     pub(super) environment: Environment,
     /// Cancelled by a signal.
     pub(super) cancel: CancellationToken,
+}
+
+impl Session {
+    /// The pipes of one transfer, as wide as its bandwidth says.
+    pub(super) fn pipes(&self, options: &Options) -> Pipes {
+        options.bandwidth.as_ref().map(|table| Pipes::new(&self.clock, table)).unwrap_or_default()
+    }
 }

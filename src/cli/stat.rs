@@ -43,7 +43,7 @@ struct Row {
 
 impl Stat {
     pub(super) async fn run(self, session: &Session) -> Outcome {
-        let at = session.stores.object(&self.url, Opening::default()).await?;
+        let at = session.stores.object(&self.url, &Opening::default()).await?;
         let info = at.storage.head(&ObjectRef { key: at.prefix.clone(), version: self.version_id }).await?;
         let row = Row {
             url: self.url.to_string(),

@@ -7,6 +7,7 @@ use crate::config::stores::Opening;
 use crate::config::units::GiveUp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Crc64, Crc64Combiner};
+use crate::storage::limit::Pipes;
 use crate::storage::location::{Address, Location};
 use crate::storage::{Attributes, Checksums, Complete, Multipart, MultipartLimits, Part, Payload, Put, PutOutput, Upload};
 use crate::transfer::Options;
@@ -24,9 +25,11 @@ pub(super) async fn upload(session: &Session, destination: &Address, options: &O
     if destination.is_folder() {
         return Err(Error::invalid(format!("standard input has no name to keep in {destination}")).advise("give the whole key").into());
     }
-    let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
-    let opening = Opening { make: !options.dry_run, follow_symlinks: false, bandwidth_bytes_per_second, give_up_after };
-    let to = session.stores.object(destination, opening).await?;
+    let Pipes { read, write } = session.pipes(options);
+    // Nothing is read from a store here.
+    let pipes = Pipes { read: None, write: write.or(read) };
+    let opening = Opening { make: !options.dry_run, follow_symlinks: false, pipes, give_up_after };
+    let to = session.stores.object(destination, &opening).await?;
     if options.dry_run {
         session.output.line(&format!("+ {}", to.prefix))?;
         return Ok(exit::OK);

@@ -12,6 +12,7 @@ use crate::config::transfer::{Copying, Resources, Selection};
 use crate::config::units;
 use crate::error::{Error, Result};
 use crate::journal::Pair;
+use crate::storage::limit::Pipes;
 use crate::storage::location::{Address, Location};
 use crate::transfer::{Context, Job, Options, Progress, Report};
 
@@ -69,21 +70,27 @@ impl Flags {
     pub(super) async fn open_backup(&self, session: &Session, options: &mut Options) -> Result<()> {
         if let Some(address) = &self.copying.backup_dir {
             refuse_file(address)?;
-            options.backup = Some(session.stores.tree(address, Opening { make: !self.dry_run, ..Opening::default() }).await?);
+            options.backup = Some(session.stores.tree(address, &Opening { make: !self.dry_run, ..Opening::default() }).await?);
         }
         Ok(())
     }
 
     /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
     pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address, options: &Options) -> Result<(Location, Location)> {
-        let bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+        let Pipes { read, write } = session.pipes(options);
         let (follow_symlinks, give_up_after) = (self.selection.follow_symlinks, self.resources.give_up_after);
         refuse_file(source)?;
-        let from = session.stores.tree(source, Opening { follow_symlinks, make: false, bandwidth_bytes_per_second, give_up_after }).await?;
+        let from = session.stores.tree(source, &Opening { follow_symlinks, make: false, pipes: Pipes { read, write: None }, give_up_after }).await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
-            // What is written was read: limiting one end limits both, and leaves bodies in memory for a server that wants their MD5.
-            _ => session.stores.tree(destination, Opening { make: !self.dry_run, give_up_after, ..Opening::default() }).await?,
+            // What is written was read: where one rate is given, limiting one end limits both, and leaves bodies in memory for a server
+            // that wants their MD5.
+            _ => {
+                session
+                    .stores
+                    .tree(destination, &Opening { make: !self.dry_run, pipes: Pipes { read: None, write }, give_up_after, ..Opening::default() })
+                    .await?
+            }
         };
         Ok((from, to))
     }
@@ -126,6 +133,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         Run::One if options.dry_run => (Pair::of(&from.1, &to.1), Need::View),
         Run::One => (Pair::of(&from.1, &to.1), Need::Once("cp")),
     };
+    let pair = pair.of_share(options.shard);
     let opened = running.state.open(session, pair, need).await?;
     let mut reporter = Reporter::new(session, from.0, to.0, told, running.failed_to.as_deref(), opened.outlives())?;
     let progress = Arc::new(Progress::default());
@@ -135,6 +143,7 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         cancel: session.cancel.clone(),
         events: Some(sender),
         progress: progress.clone(),
+        metrics: session.stores.metrics().clone(),
         spill_dir: running.state.spill_dir(session),
         journal: opened.journal(),
         ..Context::default()

@@ -116,7 +116,7 @@ impl List {
 
 impl Place {
     async fn open(&self, session: &Session) -> Result<(Location, Journals), Failure> {
-        let at = session.stores.tree(&self.url, Opening::default()).await?;
+        let at = session.stores.tree(&self.url, &Opening::default()).await?;
         let journals = Journals::read(state::directory(session, self.state_dir.as_deref()), &at).await?;
         Ok((at, journals))
     }

@@ -41,14 +41,15 @@ impl Verify {
         self.resources.apply(&mut options, &session.config.engine);
         let opening = Opening {
             follow_symlinks: self.selection.follow_symlinks,
-            bandwidth_bytes_per_second: options.bandwidth_bytes_per_second,
+            // One pipe for both ends.
+            pipes: session.pipes(&options),
             make: false,
             give_up_after: self.resources.give_up_after,
         };
         transfer::refuse_file(&self.source)?;
         transfer::refuse_file(&self.destination)?;
-        let source = session.stores.tree(&self.source, opening).await?;
-        let destination = session.stores.tree(&self.destination, opening).await?;
+        let source = session.stores.tree(&self.source, &opening).await?;
+        let destination = session.stores.tree(&self.destination, &opening).await?;
         let run = Run::Verify { deep: self.deep };
         transfer::run(session, &self.running, run, (&self.source, source), (&self.destination, destination), options).await
     }

@@ -1,5 +1,6 @@
 //! What must hold of what a person writes, whatever that is: see `storage::fuzzing`.
 
+use super::bandwidth::parse_bandwidth;
 use super::setting::Setting;
 use super::units::{self, Auto, Parsed, Rate};
 use super::{Config, Environment};
@@ -33,6 +34,9 @@ pub fn quantities(data: &[u8]) {
     }
     if let Some(Rate::BytesPerSecond(rate)) = told(units::parse_rate(text)) {
         assert!(rate > 0, "a rate that lets nothing pass");
+    }
+    if let Some(table) = told(parse_bandwidth(text)) {
+        table.at(jiff::Timestamp::UNIX_EPOCH);
     }
     if let Some(age) = told(units::parse_age(text)) {
         age.moment(jiff::Timestamp::UNIX_EPOCH);

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::storage::limit::{Bandwidth, Limit};
+use crate::storage::limit::{Limit, Pipes};
 use crate::storage::local::{LocalOptions, LocalStore};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
 use crate::storage::object_store::foreign::{self, ForeignStore};
 use crate::storage::oss::OssAccount;
+use crate::storage::retry::Pace;
 use crate::storage::s3::S3Account;
 use crate::storage::{Account, Key, Storage, open, retry};
 
@@ -26,14 +27,14 @@ use super::store::{StoreConfig, StoreKind};
 use super::units::GiveUp;
 
 /// What a place is opened for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Opening {
     /// Make a local directory that is not there: for a destination that is written.
     pub make: bool,
     /// Read what a local tree's symbolic links lead to.
     pub follow_symlinks: bool,
-    /// Most bytes a second that move to or from it.
-    pub bandwidth_bytes_per_second: Option<u64>,
+    /// The pipes that what moves to and from it goes through.
+    pub pipes: Pipes,
     /// How long an outage is waited out; what is not said here, `[engine]` says.
     pub give_up_after: Option<GiveUp>,
 }
@@ -45,12 +46,14 @@ pub struct Stores {
     clock: Clock,
     metrics: Arc<Metrics>,
     accounts: Mutex<HashMap<String, Arc<dyn Account>>>,
+    /// The pace of each store's requests, whatever its bucket.
+    paces: std::sync::Mutex<HashMap<String, Pace>>,
 }
 
 impl Stores {
     /// The stores of a configuration. Opens none.
     pub fn new(config: Arc<Config>, clock: Clock) -> Self {
-        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default() }
+        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default(), paces: std::sync::Mutex::default() }
     }
 
     /// What is counted of all that is opened here.
@@ -96,16 +99,16 @@ impl Stores {
 
     /// Opens the place that holds what is under an address. The prefix is kept as it was typed: the engine takes `s3://b/a` as `a/`,
     /// and says so where `a` is an object.
-    pub async fn tree(&self, address: &Address, opening: Opening) -> Result<Location> {
+    pub async fn tree(&self, address: &Address, opening: &Opening) -> Result<Location> {
         match address {
-            Address::Path(path) => Ok(Location::new(self.layered(self.local(path, opening)?, opening), Key::EMPTY)),
+            Address::Path(path) => Ok(Location::new(self.layered(self.local(path, opening)?, opening, Pace::default()), Key::EMPTY)),
             Address::Store { store, bucket, key } => Ok(Location::new(self.bucket(store, bucket, opening).await?, key.clone())),
             Address::Stdio => Err(Error::invalid("- is one stream, not a place that holds objects").advise("cp without -r takes it")),
         }
     }
 
     /// Opens the place of exactly one object: the location's prefix is its key.
-    pub async fn object(&self, address: &Address, opening: Opening) -> Result<Location> {
+    pub async fn object(&self, address: &Address, opening: &Opening) -> Result<Location> {
         match address {
             Address::Path(path) => {
                 let name = address.base_name();
@@ -113,7 +116,7 @@ impl Stores {
                     return Err(Error::invalid(format!("'{address}' is a directory, not a file")));
                 }
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Ok(Location::new(self.layered(self.local(parent, opening)?, opening), name))
+                Ok(Location::new(self.layered(self.local(parent, opening)?, opening, Pace::default()), name))
             }
             Address::Store { store, bucket, key } => {
                 if key.is_empty() {
@@ -126,30 +129,26 @@ impl Stores {
     }
 
     /// Opens a bucket, with the layers that every store wears.
-    pub async fn bucket(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
+    pub async fn bucket(&self, store: &str, bucket: &str, opening: &Opening) -> Result<Arc<dyn Storage>> {
         let bare = self.bare(store, bucket, opening).await?;
-        Ok(self.layered(bare, opening))
+        let pace = self.paces.lock().unwrap_or_else(PoisonError::into_inner).entry(store.into()).or_default().clone();
+        Ok(self.layered(bare, opening, pace))
     }
 
-    fn layered(&self, storage: Arc<dyn Storage>, opening: Opening) -> Arc<dyn Storage> {
-        let mut patience = retry::Options::default();
+    fn layered(&self, storage: Arc<dyn Storage>, opening: &Opening, pace: Pace) -> Arc<dyn Storage> {
+        let mut patience = retry::Options { pace, ..retry::Options::default() };
         if let Some(retries) = self.config.engine.retries {
             patience.attempts_max = retries + 1;
         }
         if let Some(give_up) = opening.give_up_after.or(self.config.engine.resources.give_up_after) {
             patience.give_up_after = give_up.limit();
         }
-        let storage = match opening.bandwidth_bytes_per_second {
-            Some(rate) => {
-                let pipe = Bandwidth::new(self.clock.clone(), Some(rate));
-                Arc::new(Limit::new(storage, Some(pipe.clone()), Some(pipe)))
-            }
-            None => storage,
-        };
+        let Pipes { read, write } = opening.pipes.clone();
+        let storage = if read.is_some() || write.is_some() { Arc::new(Limit::new(storage, read, write)) } else { storage };
         open::layered(storage, patience, self.clock.clone(), self.metrics.clone())
     }
 
-    async fn bare(&self, store: &str, bucket: &str, opening: Opening) -> Result<Arc<dyn Storage>> {
+    async fn bare(&self, store: &str, bucket: &str, opening: &Opening) -> Result<Arc<dyn Storage>> {
         if bucket.is_empty() {
             return Err(Error::invalid(format!("{store}:// names no bucket")).advise(format!("write {store}://BUCKET")));
         }
@@ -176,11 +175,11 @@ impl Stores {
         let there = path.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("."));
         let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
         let prefix = if rest.as_os_str().is_empty() { Key::EMPTY } else { Key::from(rest.as_os_str().as_bytes()).join(b"/") };
-        Ok(Location::new(self.layered(self.local(there, Opening::default())?, Opening::default()), prefix))
+        Ok(Location::new(self.layered(self.local(there, &Opening::default())?, &Opening::default(), Pace::default()), prefix))
     }
 
-    fn local(&self, root: &Path, opening: Opening) -> Result<Arc<dyn Storage>> {
-        let Opening { make, follow_symlinks, .. } = opening;
+    fn local(&self, root: &Path, opening: &Opening) -> Result<Arc<dyn Storage>> {
+        let Opening { make, follow_symlinks, .. } = *opening;
         let options = LocalOptions { create_root: make, follow_symlinks, clock: self.clock.clone(), ..LocalOptions::default() };
         Ok(Arc::new(LocalStore::open(root, options)?))
     }

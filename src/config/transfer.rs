@@ -8,15 +8,17 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
-use crate::transfer::{Filter, Options};
+use crate::transfer::{Filter, Options, Shard};
 
+use super::bandwidth::parse_bandwidth;
 use super::engine::Engine;
 use super::rules::Rules;
 use super::section::Section;
-use super::units::{self, Age, Auto, GiveUp, Rate};
+use super::units::{self, Age, Auto, GiveUp};
 
 /// What takes part.
 #[derive(Debug, Clone, Default, Args)]
@@ -31,6 +33,9 @@ pub struct Selection {
     /// As --files-from, with a NUL byte after each key
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files_from0: Option<PathBuf>,
+    /// Take only share K of N of the keys, deletes included: N hosts with 1/N to N/N do the whole job, and need not know of each other
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
     /// Take only objects of at least this size, such as 1KiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub min_size: Option<u64>,
@@ -55,6 +60,7 @@ impl Selection {
             rules: Rules::read(section),
             files_from: section.path("files_from"),
             files_from0: section.path("files_from0"),
+            shard: section.parsed("shard", "a share such as \"1/4\"", &[], |text| text.parse().map_err(|e: Error| e.to_string())),
             min_size: section.size("min_size"),
             max_size: section.size("max_size"),
             newer_than: age(section, "newer_than"),
@@ -77,6 +83,7 @@ impl Selection {
         filter.older_than = self.older_than.map(|age| age.moment(now));
         self.rules.fill(&mut filter)?;
         options.filter = filter;
+        options.shard = self.shard;
         let file = |path: &Option<PathBuf>, separator| path.clone().map(|path| KeyFile { path, separator });
         options.files_from = file(&self.files_from, b'\n').or_else(|| file(&self.files_from0, 0));
         Ok(())
@@ -227,7 +234,7 @@ impl Deleting {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Resources")]
 pub struct Resources {
-    /// How many objects are copied at a time: auto, or a number
+    /// How many small objects and parts of large ones move at a time: auto finds out what pays, or a number
     #[arg(long, value_name = "N", value_parser = units::parse_concurrency)]
     pub concurrency: Option<Auto<usize>>,
     /// Part size of multipart uploads: auto, or a size such as 16MiB
@@ -236,9 +243,10 @@ pub struct Resources {
     /// Most memory for object bytes, such as 512MiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_memory)]
     pub memory: Option<u64>,
-    /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off
-    #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = units::parse_rate)]
-    pub bandwidth: Option<Rate>,
+    /// Most bytes a second over all copies: 10MiB/s, 100Mbit or off; 20Mbit:5Mbit to read and to write; or by the time of the day,
+    /// "08:00,20Mbit 20:00,off", local or of a zone: "Asia/Shanghai 08:00,20Mbit 20:00,off"
+    #[arg(long, visible_alias = "bwlimit", value_name = "RATE", value_parser = parse_bandwidth)]
+    pub bandwidth: Option<Timetable>,
     /// Stop when a store has been down for so long; until then everything waits for it. off waits without end, 0 not at all [default: 15m]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_give_up)]
     pub give_up_after: Option<GiveUp>,
@@ -250,7 +258,7 @@ impl Resources {
             concurrency: section.parsed("concurrency", "\"auto\" or a number", &["integer"], units::parse_concurrency),
             part_size: section.parsed("part_size", "\"auto\" or a size such as \"16MiB\"", &["integer"], units::parse_part_size),
             memory: section.parsed("memory", "a size such as \"512MiB\"", &["integer"], units::parse_memory),
-            bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\"", &["integer"], units::parse_rate),
+            bandwidth: section.parsed("bandwidth", "a rate such as \"100Mbit\", or a timetable", &["integer"], parse_bandwidth),
             give_up_after: section.parsed("give_up_after", "a duration such as \"15m\", or \"off\"", &["integer"], units::parse_give_up),
         }
     }
@@ -258,14 +266,12 @@ impl Resources {
     /// Puts these into options; what is not said here, `engine` says, and else the engine's own default holds.
     pub fn apply(&self, options: &mut Options, engine: &Engine) {
         let defaults = &engine.resources;
-        if let Some(count) = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed) {
-            options.concurrency = count;
-        }
+        options.concurrency = self.concurrency.or(defaults.concurrency).and_then(Auto::fixed);
         options.part_size_bytes = self.part_size.or(defaults.part_size).and_then(Auto::fixed);
         if let Some(memory) = self.memory.or(defaults.memory) {
             options.memory_bytes = memory;
         }
-        options.bandwidth_bytes_per_second = self.bandwidth.or(defaults.bandwidth).and_then(Rate::limit);
+        options.bandwidth = self.bandwidth.clone().or_else(|| defaults.bandwidth.clone());
     }
 }
 
@@ -298,14 +304,12 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_configuration_and_it_before_the_default() {
-        let engine = Engine {
-            resources: Resources { memory: Some(64 << 20), bandwidth: Some(Rate::BytesPerSecond(1000)), ..Resources::default() },
-            ..Engine::default()
-        };
+        let engine =
+            Engine { resources: Resources { memory: Some(64 << 20), bandwidth: parse_bandwidth("1MiB/s").ok(), ..Resources::default() }, ..Engine::default() };
         let mut options = Options::default();
         flags::<Resources>(&["--bwlimit", "off", "--part-size", "auto"]).expect("flags").apply(&mut options, &engine);
         assert_eq!(options.memory_bytes, 64 << 20);
-        assert_eq!(options.bandwidth_bytes_per_second, None);
+        assert_eq!(options.bandwidth.expect("said").limits(), (false, false));
         assert_eq!(options.concurrency, Options::default().concurrency);
     }
 
@@ -321,6 +325,9 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(flags::<Copying>(&["--checksum", "--size-only"]).is_err());
         assert!(flags::<Selection>(&["--files-from", "a", "--files-from0", "b"]).is_err());
+        for bad in ["0/4", "5/4", "x"] {
+            assert!(flags::<Selection>(&["--shard", bad]).expect_err(bad).to_string().contains("no share"), "{bad}");
+        }
         let selection = flags::<Selection>(&["--min-size", "2KiB", "--max-size", "1KiB", "--max-age", "7d"]).expect("flags");
         assert_eq!(selection.newer_than, Some(Age::Ago(Duration::from_secs(7 * 86400))));
         assert!(selection.apply(&mut Options::default(), Timestamp::UNIX_EPOCH).is_err());

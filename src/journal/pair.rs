@@ -16,6 +16,8 @@ use crate::storage::{Key, Service};
 pub struct Pair {
     source: Place,
     destination: Place,
+    /// Which share of the keys, where it is not all of them.
+    share: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +64,13 @@ impl fmt::Display for Place {
 impl Pair {
     /// The pair of a run's two ends. Prefixes are taken as they are: a tree's ends in `/`.
     pub fn of(source: &Location, destination: &Location) -> Self {
-        Self { source: Place::of(source), destination: Place::of(destination) }
+        Self { source: Place::of(source), destination: Place::of(destination), share: None }
+    }
+
+    /// The same two places, but only that share of their keys: hosts that divide a job may keep their journals in one directory.
+    #[must_use]
+    pub fn of_share(self, share: Option<impl fmt::Display>) -> Self {
+        Self { share: share.map(|share| share.to_string()), ..self }
     }
 
     /// A name that both directions share: 32 hexadecimal digits.
@@ -70,6 +78,9 @@ impl Pair {
         let mut hash = Sha256::new();
         for place in self.places() {
             place.write(&mut hash);
+        }
+        if let Some(share) = &self.share {
+            hash.update(share.as_bytes());
         }
         hash.finalize()[..16].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
@@ -102,7 +113,8 @@ impl Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.source, self.destination)
+        write!(f, "{} -> {}", self.source, self.destination)?;
+        self.share.iter().try_for_each(|share| write!(f, ", share {share}"))
     }
 }
 
@@ -127,5 +139,8 @@ mod tests {
             assert_ne!(out.name(), other.name(), "{other}");
         }
         assert_eq!(out.to_string(), "mem://a/x/ -> mem://b");
+        let (first, second) = (out.clone().of_share(Some("1/2")), out.clone().of_share(Some("2/2")));
+        assert!(first.name() != second.name() && first.name() != out.name() && first.name() == back.of_share(Some("1/2")).name());
+        assert_eq!(first.to_string(), "mem://a/x/ -> mem://b, share 1/2");
     }
 }

@@ -46,6 +46,13 @@ pub struct Proved {
 }
 
 impl Proved {
+    /// What this run shows now of `size` bytes that have `known` checksums: what `proofs` says of the source and of the destination.
+    pub fn new(size: u64, (source, destination): (End, End), known: &Checksums, proofs: (Proof, Proof), when: Timestamp) -> Self {
+        let (crc64xz, crc64nvme) = (known.crc64xz, known.crc64nvme);
+        let (source_proof, destination_proof) = proofs;
+        Self { size, source, destination, reversed: false, crc64xz, crc64nvme, source_proof, destination_proof, suspect: false, when, run: 0 }
+    }
+
     /// The weaker of the two proofs.
     pub fn verified(&self) -> Proof {
         self.source_proof.min(self.destination_proof)

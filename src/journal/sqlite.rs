@@ -298,6 +298,15 @@ impl Journal for SqliteJournal {
         self.queue(Op::Deleted { key: key.clone(), version: version.map(str::to_owned), at: self.clock.now() }).await
     }
 
+    async fn learned(&self, name: &str) -> Result<Option<u64>> {
+        let (turned, name) = (self.writer.turned, name.to_owned());
+        self.reader.with(move |connection| read::learned(connection, turned, &name)).await
+    }
+
+    async fn learn(&self, name: &str, value: u64) -> Result<()> {
+        self.queue(Op::Learn { name: name.to_owned(), value }).await
+    }
+
     async fn flush(&self) -> Result<()> {
         self.ledger.flush().await
     }

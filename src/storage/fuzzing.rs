@@ -39,7 +39,10 @@ fn tellable<T>(result: Result<T>) -> Option<T> {
 pub fn listing(data: &[u8]) {
     let Some((first, body)) = data.split_first() else { return };
     let tokens = if first & 1 == 0 { TokenEncoding::LikeKeys } else { TokenEncoding::Plain };
-    let Some(Listing { page, next_token }) = tellable(xml::parse_listing(body, tokens, None)) else { return };
+    let read = tellable(xml::parse_listing(body, tokens, None));
+    let parsed = tellable(xml::walk_listing(body, tokens, None));
+    assert_eq!(read.as_ref().map(told_whole), parsed.as_ref().map(told_whole), "the scan and the parser read different things");
+    let Some(Listing { page, next_token }) = read else { return };
     assert!(page.len() * ENTRY_BYTES_MIN + page.prefixes().len() * PREFIX_BYTES_MIN <= body.len(), "more entries than the answer has room for");
     assert!(page.iter().all(|entry| !entry.key.is_empty()), "an object without a name");
     if let Some(end) = memchr::memmem::rfind(body, b"</") {
@@ -57,6 +60,12 @@ type Told = (Vec<(Vec<u8>, u64, Kind)>, Vec<Key>);
 
 fn told(page: &Page) -> Told {
     (page.iter().map(|e| (e.key.to_vec(), e.size, e.kind)).collect(), page.prefixes().to_vec())
+}
+
+/// All of a listing, in words.
+fn told_whole(listing: &Listing) -> String {
+    let Listing { page, next_token } = listing;
+    format!("{:?} {:?} {next_token:?}", page.iter().collect::<Vec<_>>(), page.prefixes())
 }
 
 /// Writes the page as a service would, and reads that.

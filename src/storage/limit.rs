@@ -1,10 +1,10 @@
 //! Bounds the bytes a second that stores are read and written with, evenly rather than in bursts.
 //!
-//! A [`Bandwidth`] is one pipe; every store and direction that shares it shares its width. Whoever moves bytes books the time they take
-//! up and waits for its turn, in the order of booking, so that many streams share fairly without a queue of their own.
+//! A [`Bandwidth`] is one pipe; every store and direction that shares it shares its width. Whoever moves bytes waits for its turn, first
+//! come first served, and only the first waits for time: many streams share fairly, and a change of width is felt within one piece.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,10 +20,18 @@ use super::{
 use crate::clock::Clock;
 use crate::error::Result;
 
-/// Bodies are passed on in pieces of at most this size, so that a narrow pipe is not blocked by one of them.
-const PIECE_BYTES: usize = 64 << 10;
-/// Time that may be saved up while nothing moves: short, so that a pause is not followed by a burst.
-const SAVED_MAX: Duration = Duration::from_millis(100);
+mod timetable;
+
+pub use timetable::{Timetable, Widths};
+
+/// Bodies are passed on in pieces of what moves in a hundredth of a second, within these bounds in bytes.
+const PIECES_A_SECOND: u64 = 100;
+const PIECE_BYTES_MIN: u64 = 1 << 10;
+const PIECE_BYTES_MAX: u64 = 64 << 10;
+/// Time that may be saved up while nothing moves: what a busy machine wakes up late, and too short for a burst.
+const SAVED_MAX: Duration = Duration::from_millis(30);
+/// How often the wall clock is looked at: it can be set.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A pipe of some width. Cheap to clone; clones share it. Its width can change while it is in use.
 #[derive(Debug, Clone)]
@@ -33,47 +41,98 @@ pub struct Bandwidth(Arc<Pipe>);
 struct Pipe {
     clock: Clock,
     state: Mutex<State>,
+    /// Whoever holds it is the next whose bytes move.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
     /// `None`: no limit.
     bytes_per_second: Option<u64>,
-    /// Up to when the pipe is booked.
-    booked: Instant,
+    plan: Option<Plan>,
+    /// Up to when the pipe is taken.
+    taken: Instant,
+}
+
+/// Where the width comes from.
+#[derive(Debug)]
+struct Plan {
+    table: Timetable,
+    width: fn(&Widths) -> Option<u64>,
+    /// When to look there again.
+    due: Instant,
+}
+
+/// The pipes of one transfer.
+#[derive(Debug, Clone, Default)]
+pub struct Pipes {
+    /// For what is read; `None` is no limit.
+    pub read: Option<Bandwidth>,
+    /// For what is written.
+    pub write: Option<Bandwidth>,
+}
+
+impl Pipes {
+    /// Pipes as wide as a timetable says. Must be called within a tokio runtime.
+    pub fn new(clock: &Clock, table: &Timetable) -> Self {
+        let pipe = |width| Bandwidth::with(clock.clone(), None, Some(Plan { table: table.clone(), width, due: clock.instant() }));
+        let (read, write) = table.limits();
+        Self { read: read.then(|| pipe(|widths| widths.read)), write: write.then(|| pipe(|widths| widths.write)) }
+    }
 }
 
 impl Bandwidth {
     /// A pipe that carries so many bytes a second, or any number. Must be called within a tokio runtime.
     pub fn new(clock: Clock, bytes_per_second: Option<u64>) -> Self {
-        let booked = clock.instant();
-        Self(Arc::new(Pipe { clock, state: Mutex::new(State { bytes_per_second, booked }) }))
+        Self::with(clock, bytes_per_second, None)
     }
 
-    /// Changes the width for all bytes that are not booked yet.
+    fn with(clock: Clock, bytes_per_second: Option<u64>, plan: Option<Plan>) -> Self {
+        let taken = clock.instant();
+        Self(Arc::new(Pipe { clock, state: Mutex::new(State { bytes_per_second, plan, taken }), turn: tokio::sync::Mutex::default() }))
+    }
+
+    /// Changes the width for all bytes that have not moved yet, whatever a timetable says.
     pub fn set(&self, bytes_per_second: Option<u64>) {
-        self.state().bytes_per_second = bytes_per_second;
+        let mut state = self.state(self.0.clock.instant());
+        (state.bytes_per_second, state.plan) = (bytes_per_second, None);
     }
 
-    /// Waits until `bytes` may move. Dropped while it waits, its booking stays: a little less moves, never more.
+    /// Waits until `bytes` may move. Dropped while it waits, they are not counted.
     pub async fn take(&self, bytes: usize) {
-        let wait = self.book(bytes);
-        if !wait.is_zero() {
-            self.0.clock.sleep(wait).await;
+        let clock = &self.0.clock;
+        if self.state(clock.instant()).bytes_per_second.is_none() {
+            return;
+        }
+        let _turn = self.0.turn.lock().await;
+        loop {
+            let now = clock.instant();
+            let wait = self.state(now).wait(bytes, now);
+            match wait {
+                Some(wait) => clock.sleep(wait).await,
+                None => return,
+            }
         }
     }
 
-    fn book(&self, bytes: usize) -> Duration {
-        let now = self.0.clock.instant();
-        let mut state = self.state();
-        let Some(width) = state.bytes_per_second else { return Duration::ZERO };
-        let begin = state.booked.max(now.checked_sub(SAVED_MAX).unwrap_or(now));
-        state.booked = begin + Duration::from_secs_f64(bytes as f64 / width.max(1) as f64);
-        begin.saturating_duration_since(now)
+    /// The largest piece that may move at once, in bytes.
+    fn piece_bytes(&self) -> usize {
+        let width = self.state(self.0.clock.instant()).bytes_per_second;
+        width.map_or(PIECE_BYTES_MAX, |width| (width / PIECES_A_SECOND).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX)) as usize
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state, with the width of this moment.
+    fn state(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { bytes_per_second, plan, .. } = &mut *state;
+        if let Some(plan) = plan.as_mut().filter(|plan| plan.due <= now) {
+            let wall = self.0.clock.now();
+            let (widths, next) = plan.table.at(wall);
+            let left = next.and_then(|next| Duration::try_from(next.duration_since(wall)).ok()).unwrap_or(LOOK_EVERY);
+            *bytes_per_second = (plan.width)(&widths);
+            plan.due = now + left.min(LOOK_EVERY);
+        }
+        state
     }
 
     fn stream(&self, body: ByteStream) -> ByteStream {
@@ -84,7 +143,7 @@ impl Bandwidth {
                     Err(error) => return Some((Err(error), (body, rest, pipe))),
                 };
             }
-            let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+            let piece = rest.split_to(rest.len().min(pipe.piece_bytes()));
             pipe.take(piece.len()).await;
             Some((Ok(piece), (body, rest, pipe)))
         })
@@ -97,6 +156,21 @@ impl Bandwidth {
             let (pipe, payload) = (pipe.clone(), payload.clone());
             Box::pin(async move { Ok(pipe.stream(payload.stream().await?)) })
         })
+    }
+}
+
+impl State {
+    /// Takes the pipe for so many bytes; or tells how long to wait before asking again.
+    fn wait(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
+        let width = self.bytes_per_second?;
+        let begin = self.taken.max(now.checked_sub(SAVED_MAX).unwrap_or(now));
+        if begin > now {
+            // A wider pipe may come before.
+            let change = self.plan.as_ref().map_or(LOOK_EVERY, |plan| plan.due.saturating_duration_since(now).max(Duration::from_millis(1)));
+            return Some((begin - now).min(change));
+        }
+        self.taken = begin + Duration::from_secs_f64(bytes as f64 / width.max(1) as f64);
+        None
     }
 }
 
@@ -251,6 +325,72 @@ mod tests {
         }
         pipe.take(1).await;
         assert!(began.elapsed() >= Duration::from_millis(900), "1 MB took {:?}", began.elapsed());
+    }
+
+    /// When how many bytes moved.
+    type Moves = Arc<Mutex<Vec<(Duration, usize)>>>;
+
+    /// Reads endless bodies, so many at a time.
+    async fn read(pipe: &Bandwidth, clock: &Clock, streams: usize, span: Duration) -> Vec<(Duration, usize)> {
+        let (moves, begun, chunk) = (Moves::default(), clock.instant(), Bytes::from(vec![0; 1 << 20]));
+        let reading = futures::future::join_all((0..streams).map(|_| async {
+            let endless = stream::repeat(chunk.clone()).map(Ok).boxed();
+            let mut body = pipe.stream(endless);
+            while let Some(Ok(piece)) = body.next().await {
+                moves.lock().expect("a list").push((begun.elapsed(), piece.len()));
+            }
+        }));
+        tokio::select! {
+            biased;
+            _ = reading => unreachable!("it is endless"),
+            () = clock.sleep(span) => {}
+        }
+        let moved = moves.lock().expect("a list").clone();
+        moved
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_width_is_kept_to_five_percent_and_without_bursts() {
+        let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().expect("a time"), 1);
+        for (width, streams) in [(125_000, 1), (125_000, 50), (2_500_000, 8), (125_000_000, 1), (125_000_000, 64)] {
+            let pipe = Bandwidth::new(clock.clone(), Some(width));
+            // What was not used before is no credit.
+            clock.sleep(Duration::from_secs(5)).await;
+            let moved = read(&pipe, &clock, streams, Duration::from_secs(10)).await;
+            let rate = moved.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / 10.0;
+            assert!((rate / width as f64 - 1.0).abs() < 0.05, "{rate} of {width} bytes a second, {streams} streams");
+            let (mut from, mut window) = (0, 0);
+            for (until, bytes) in &moved {
+                window += bytes;
+                while moved[from].0 + Duration::from_millis(100) <= *until {
+                    window -= moved[from].1;
+                    from += 1;
+                }
+                assert!(window as f64 <= 1.5 * width as f64 / 10.0, "{window} bytes within 100 ms at {width} bytes a second, {streams} streams");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timetable_is_followed_while_bodies_move() {
+        let clock = Clock::simulated("2026-01-01T07:59:50Z".parse().expect("a time"), 1);
+        let entry = |hour, read| (jiff::civil::Time::constant(hour, 0, 0, 0), Widths { read, write: None });
+        let table = Timetable::daily(vec![entry(8, Some(1_000_000)), entry(9, None), entry(20, Some(10_000))], jiff::tz::TimeZone::UTC).expect("entries");
+        let pipes = Pipes::new(&clock, &table);
+        assert!(pipes.write.is_none());
+        let pipe = pipes.read.expect("limited");
+        let moved = read(&pipe, &clock, 16, Duration::from_secs(20)).await;
+        let between = |from: u64, until: u64| {
+            let within = |at: &Duration| (Duration::from_secs(from)..Duration::from_secs(until)).contains(at);
+            moved.iter().filter(|(at, _)| within(at)).map(|(_, bytes)| *bytes).sum::<usize>()
+        };
+        assert!((95_000..=105_000).contains(&between(0, 10)), "{}", between(0, 10));
+        assert!((9_500_000..=10_500_000).contains(&between(10, 20)), "{}", between(10, 20));
+        clock.sleep(Duration::from_secs(3600)).await;
+        let begun = clock.instant();
+        pipe.take(1 << 30).await;
+        pipe.take(1 << 30).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nine is past");
     }
 
     #[tokio::test]

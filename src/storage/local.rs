@@ -228,9 +228,10 @@ impl Storage for LocalStore {
                 let walk = state?;
                 let page = blocking(move || {
                     let mut walk = walk.map_or_else(|| Walk::begin(&root, way), Ok)?;
-                    let (page, ended) = walk.page(keys_max)?;
+                    let (mut page, ended) = walk.page(keys_max)?;
                     if ended {
                         root.check_present()?;
+                        page.mark_last();
                     }
                     Ok((page, (!ended).then_some(Some(walk))))
                 });

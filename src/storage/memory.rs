@@ -325,6 +325,7 @@ impl Bucket {
                 }
             }
         }
+        page.mark_last();
         (page, None)
     }
 }

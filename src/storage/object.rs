@@ -67,6 +67,11 @@ impl ETag {
     }
 }
 
+/// Whether a listed ETag looks like the MD5 of the bytes.
+pub(crate) fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn parse_md5(hex: &str) -> Option<[u8; 16]> {
     if hex.len() != 32 || !hex.is_ascii() {
         return None;

@@ -2,7 +2,8 @@
 //!
 //! Backends make one attempt and judge its failure ([`Error::retry`]); this layer waits, exponentially and with full jitter, apart for
 //! faults and for throttling, and gives up at a number of attempts, after a time, or when the run's retry budget is used up, so that an
-//! outage is not answered with a multiple of the usual load. A store that is down altogether is waited for (`breaker`). A body that
+//! outage is not answered with a multiple of the usual load. Where a service asks for a slower pace again and again, all requests of
+//! its account keep to what it takes (`pace`). A store that is down altogether is waited for (`breaker`). A body that
 //! breaks off is read on from where it stopped, pinned to the same ETag; a listing goes on after the last key it gave.
 //!
 //! What making a request again can leave behind: an upload begun twice, because the first answer was lost; it is looked for (`twin`).
@@ -30,10 +31,12 @@ use crate::metrics::Metrics;
 mod body;
 mod breaker;
 mod budget;
+mod pace;
 mod twin;
 
 use breaker::Breaker;
 use budget::Budget;
+pub use pace::Pace;
 
 /// Objects of one delete that are asked for, and asked for again, together.
 const DELETE_CHUNK: usize = 1000;
@@ -69,6 +72,8 @@ pub struct Options {
     /// How long a store that has answered before, and then is down, is waited for. `None` is without end; zero waits for no outage: each
     /// request gives up by itself.
     pub give_up_after: Option<Duration>,
+    /// The rate of requests, which stores of one account at one service share. Default: one of its own.
+    pub pace: Pace,
 }
 
 impl Default for Options {
@@ -82,6 +87,7 @@ impl Default for Options {
             first_contact_max: Duration::from_secs(10),
             budget: 500,
             give_up_after: Some(Duration::from_secs(15 * 60)),
+            pace: Pace::default(),
         }
     }
 }
@@ -136,6 +142,7 @@ impl Retry {
 impl Shared {
     fn succeeded(&self) {
         self.answered.store(true, Ordering::Relaxed);
+        self.options.pace.worked();
         self.budget.earn();
         self.breaker.alive();
     }
@@ -179,6 +186,7 @@ impl Patience<'_> {
     /// Waits until the store takes requests, and begins an attempt.
     async fn begin(&mut self, operation: Operation) -> Result<()> {
         self.pass(operation).await?;
+        self.shared.options.pace.turn(&self.shared.clock).await;
         self.attempt_began = self.shared.clock.instant();
         Ok(())
     }
@@ -203,6 +211,7 @@ impl Patience<'_> {
         let verdict = error.retry();
         if matches!(verdict, Verdict::Slow { .. }) {
             metrics.throttled.add(1);
+            options.pace.throttled(clock.instant());
         }
         let wait = delay(options, verdict, self.failures, clock.random_fraction());
         self.spent += self.attempt_began.elapsed().min(ATTEMPT_COUNTED_MAX) + wait;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
+use super::concurrency::Streams;
 use super::copy::Copier;
 use super::job::{Context, Options};
 use super::progress::Progress;
@@ -27,15 +28,15 @@ pub(crate) struct Backup {
 
 impl Backup {
     /// The folder of a run under the place that the options name. `None` where they name none.
-    pub(crate) fn open(destination: &Location, options: &Options, context: &Context, started: Timestamp) -> Option<Self> {
+    pub(crate) fn open(destination: &Location, options: &Options, context: &Context, started: Timestamp, streams: &Streams) -> Option<Self> {
         let place = options.backup.as_ref()?.tree();
         let word = context.clock.random_id();
         let folder = place.key(format!("{}-{}/", started.strftime("%Y%m%dT%H%M%SZ"), &word[..4]).as_bytes());
         let folder = Location::new(place.storage, folder);
-        let options = Options { concurrency: options.concurrency, memory_bytes: options.memory_bytes, no_md5: options.no_md5, ..Options::default() };
+        let options = Options { memory_bytes: options.memory_bytes, no_md5: options.no_md5, ..Options::default() };
         // Bytes kept are no bytes of the transfer, and what is open here nobody goes on with.
         let context = Context { events: None, progress: Arc::new(Progress::default()), journal: Arc::new(MemoryJournal::new()), ..context.clone() };
-        let copier = Copier::new(destination.storage.clone(), &folder, &options, &context);
+        let copier = Copier::new(destination.storage.clone(), &folder, &options, &context, streams);
         Some(Self { destination: destination.clone(), folder, copier, kept: AtomicU64::new(0) })
     }
 

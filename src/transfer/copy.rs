@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::attributes::{Carried, Carrier};
 use super::budget::MemoryBudget;
+use super::concurrency::Streams;
 use super::job::{Context, Options};
 use super::parts::{Cutter, Shape};
 use super::progress::{Moving, Progress};
@@ -54,8 +54,8 @@ pub(crate) struct Copier {
     options: Options,
     context: Context,
     budget: MemoryBudget,
-    /// How many parts move at a time, over all objects.
-    part_slots: Semaphore,
+    /// The gate of all that moves at a time.
+    streams: Streams,
 }
 
 /// Why an attempt at an object ended without a copy.
@@ -74,12 +74,12 @@ impl From<Error> for Setback {
 
 impl Copier {
     /// A copier from a store to a place, outside of which it writes nothing.
-    pub(crate) fn new(source: Arc<dyn Storage>, destination: &Location, options: &Options, context: &Context) -> Self {
+    pub(crate) fn new(source: Arc<dyn Storage>, destination: &Location, options: &Options, context: &Context, streams: &Streams) -> Self {
         Self {
             source,
             writer: Writer::new(destination, options.no_md5, context),
             budget: context.memory.clone().unwrap_or_else(|| MemoryBudget::new(options.memory_bytes)),
-            part_slots: Semaphore::new(options.concurrency.max(1)),
+            streams: streams.clone(),
             options: options.clone(),
             context: context.clone(),
         }
@@ -148,10 +148,18 @@ impl Copier {
             return Ok(copied);
         }
         match self.cutter().shape(task.size)? {
-            Shape::Whole => self.copy_whole(task, &reader).await,
-            Shape::WholeStreamed => Box::pin(self.copy_through(task, &reader)).await,
+            Shape::Whole => self.as_stream(task.size, self.copy_whole(task, &reader)).await,
+            Shape::WholeStreamed => Box::pin(self.as_stream(task.size, self.copy_through(task, &reader))).await,
             Shape::Parts(parts) => Box::pin(self.copy_parts(task, &reader, parts)).await,
         }
+    }
+
+    /// Makes a copy as one stream of so many bytes.
+    async fn as_stream(&self, bytes: u64, copy: impl Future<Output = Result<Copied, Setback>>) -> Result<Copied, Setback> {
+        let stream = self.streams.open().await?;
+        let copied = copy.await?;
+        stream.done(bytes);
+        Ok(copied)
     }
 
     fn cutter(&self) -> Cutter<'_> {
@@ -159,6 +167,7 @@ impl Copier {
             destination: self.writer.destination.capabilities(),
             memory_bytes: self.budget.capacity_bytes(),
             part_size_bytes: self.options.part_size_bytes,
+            speed: self.streams.speed(),
         }
     }
 

@@ -126,7 +126,7 @@ impl Sync {
                 (candidate, kept)
             }
         });
-        let mut kept = kept.buffered(engine.options.concurrency.max(1));
+        let mut kept = kept.buffered(engine.streams.limit());
         let mut safe = Vec::new();
         while let Some((candidate, outcome)) = kept.next().await {
             match outcome {
@@ -152,7 +152,7 @@ impl Sync {
                 (candidate, found)
             }
         });
-        let mut checks = checks.buffered(engine.options.concurrency.max(1));
+        let mut checks = checks.buffered(engine.streams.limit());
         let mut licensed = Vec::new();
         while let Some((candidate, found)) = checks.next().await {
             match found {

@@ -11,8 +11,11 @@ use super::budget::MemoryBudget;
 use super::event::Event;
 use super::filter::Filter;
 use super::progress::Progress;
+use super::shard::Shard;
 use crate::clock::Clock;
 use crate::journal::{Journal, MemoryJournal};
+use crate::metrics::Metrics;
+use crate::storage::limit::Timetable;
 use crate::storage::location::Location;
 use crate::storage::object::Encryption;
 
@@ -90,16 +93,22 @@ pub struct Options {
     pub filter: Filter,
     /// Only these keys, looked up one by one instead of listing. Never with `delete`.
     pub files_from: Option<KeyFile>,
+    /// Only this share of the keys; other hosts do the others. Default: `None`, all of them.
+    pub shard: Option<Shard>,
     /// Also send an event for each unchanged key (`-v`). Default: no.
     pub report_unchanged: bool,
-    /// How many copies run at a time. Default: 32.
-    pub concurrency: usize,
+    /// How many streams are underway at a time: small objects, and parts of large ones. Default: `None`, as many as pay on this path,
+    /// found while it runs.
+    pub concurrency: Option<usize>,
+    /// In how many ranges of keys both ends are listed at a time, at most. Default: 16.
+    pub list_ranges_max: usize,
     /// Part size of multipart uploads in bytes. Default: `None`, fitted to the object.
     pub part_size_bytes: Option<u64>,
     /// Most memory for object bytes, in bytes. Default: 512 MiB.
     pub memory_bytes: u64,
-    /// Most bytes a second, over all copies. Default: no limit.
-    pub bandwidth_bytes_per_second: Option<u64>,
+    /// Most bytes a second, over all copies: what opens the stores makes pipes of it ([`Pipes`](crate::storage::limit::Pipes)). Default:
+    /// no limit.
+    pub bandwidth: Option<Timetable>,
     /// Stop starting copies after this many failed. Default: no limit.
     pub errors_max: Option<u64>,
     /// Stop starting copies after this long. Default: no limit.
@@ -135,11 +144,13 @@ impl Default for Options {
             ignore_existing: false,
             filter: Filter::default(),
             files_from: None,
+            shard: None,
             report_unchanged: false,
-            concurrency: 32,
+            concurrency: None,
+            list_ranges_max: 16,
             part_size_bytes: None,
             memory_bytes: 512 << 20,
-            bandwidth_bytes_per_second: None,
+            bandwidth: None,
             errors_max: None,
             duration_max: None,
             storage_class: None,
@@ -169,6 +180,9 @@ pub struct Context {
     pub memory: Option<MemoryBudget>,
     /// Counters to look at while it runs.
     pub progress: Arc<Progress>,
+    /// What the layers of the job's stores count: the search for the right concurrency looks there for throttles and broken requests that
+    /// were made again. By default they are not seen, and only slow the run.
+    pub metrics: Arc<Metrics>,
     /// Where delete candidates and unordered listings are spilled. `None` is the system's temporary directory.
     pub spill_dir: Option<PathBuf>,
     /// What is in flight and what was proved between the job's two ends. By default nothing outlives the run.
@@ -183,6 +197,7 @@ impl Default for Context {
             events: None,
             memory: None,
             progress: Arc::default(),
+            metrics: Arc::default(),
             spill_dir: None,
             journal: Arc::new(MemoryJournal::new()),
         }

@@ -8,11 +8,16 @@ use std::collections::VecDeque;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
-use md5_many::{Md5Many, Md5State};
 use tokio::sync::oneshot;
 
-/// Streams that are hashed beside each other: twice the widest vectors, which hides their latency.
-const LANES_MAX: usize = 32;
+use md5::{BLOCK_BYTES, LANES, update_all};
+
+mod md5;
+
+pub(crate) use md5::Md5;
+
+/// Fewer than these are hashed one after the other, which is as fast.
+const COMPANY_MIN: usize = 3;
 /// What is hashed of each in one step, in bytes.
 const STEP_BYTES: usize = 64 << 10;
 /// What is hashed where it is, in bytes: handing it over would take as long.
@@ -20,9 +25,9 @@ const INLINE_BYTES: usize = 16 << 10;
 
 /// A stream that goes on.
 struct Stream {
-    state: Md5State,
+    state: Md5,
     chunks: VecDeque<Bytes>,
-    answer: oneshot::Sender<Md5State>,
+    answer: oneshot::Sender<Md5>,
 }
 
 #[derive(Default)]
@@ -39,7 +44,7 @@ fn queue() -> MutexGuard<'static, Queue> {
 }
 
 /// The state of a stream after further bytes. Dropped while it waits, nothing is lost but the work.
-pub(crate) async fn update(mut state: Md5State, chunks: &[Bytes]) -> Md5State {
+pub(crate) async fn update(mut state: Md5, chunks: &[Bytes]) -> Md5 {
     if chunks.iter().map(Bytes::len).sum::<usize>() > INLINE_BYTES {
         let (answer, answered) = oneshot::channel();
         let stream = Stream { state, chunks: chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect(), answer };
@@ -72,12 +77,11 @@ fn work() {
         }
     }
     let leave = Leave;
-    let engine = Md5Many::new();
     let mut lanes: Vec<Stream> = Vec::new();
     loop {
         {
             let mut queue = queue();
-            let free = (LANES_MAX - lanes.len()).min(queue.streams.len());
+            let free = (LANES - lanes.len()).min(queue.streams.len());
             lanes.extend(queue.streams.drain(..free));
             if lanes.is_empty() {
                 queue.at_work = false;
@@ -86,7 +90,7 @@ fn work() {
                 return;
             }
         }
-        step(engine, &mut lanes);
+        step(&mut lanes);
         // Whoever does not wait any more is not hashed on.
         lanes.retain(|stream| !stream.answer.is_closed());
         for at in (0..lanes.len()).rev().filter(|at| lanes[*at].chunks.is_empty()).collect::<Vec<_>>() {
@@ -97,18 +101,55 @@ fn work() {
     }
 }
 
-/// Takes all streams on by the same number of bytes, since the shortest lane holds up the others.
-fn step(engine: Md5Many, lanes: &mut [Stream]) {
-    let bytes = lanes.iter().filter_map(|stream| stream.chunks.front()).map(Bytes::len).min().unwrap_or(0).min(STEP_BYTES);
-    let mut states: Vec<Md5State> = lanes.iter().map(|stream| stream.state).collect();
-    let inputs: Vec<&[u8]> = lanes.iter().map(|stream| stream.chunks.front().map_or(&[][..], |chunk| &chunk[..bytes])).collect();
-    engine.update_many(&mut states, &inputs);
-    for (stream, state) in lanes.iter_mut().zip(states) {
+/// Takes all streams on: together by as many blocks as the shortest piece has, since the shortest lane holds up the others.
+fn step(lanes: &mut [Stream]) {
+    for stream in lanes.iter_mut() {
+        stream.align();
+    }
+    let mut together: Vec<&mut Stream> = lanes.iter_mut().filter(|stream| !stream.chunks.is_empty()).collect();
+    if together.len() < COMPANY_MIN {
+        return together.into_iter().for_each(Stream::go_on_alone);
+    }
+    let blocks = together.iter().filter_map(|stream| stream.chunks.front()).map(Bytes::len).min().unwrap_or(0).min(STEP_BYTES) / BLOCK_BYTES;
+    // Lanes that nobody needs hash what the first one does.
+    let mut inputs = [&together[0].chunks[0][..]; LANES];
+    for (input, stream) in inputs.iter_mut().zip(&together) {
+        *input = &stream.chunks[0];
+    }
+    let mut states: [Md5; LANES] = std::array::from_fn(|lane| together.get(lane).map_or_else(Md5::new, |stream| stream.state));
+    update_all(&mut states.each_mut(), &inputs, blocks);
+    for (stream, state) in together.iter_mut().zip(states) {
         stream.state = state;
-        if let Some(chunk) = stream.chunks.front_mut() {
+        stream.pass(blocks * BLOCK_BYTES);
+    }
+}
+
+impl Stream {
+    /// Goes on to the beginning of a block, before a whole one.
+    fn align(&mut self) {
+        while let Some(chunk) = self.chunks.front() {
+            let left = self.state.fill_up(chunk).len();
+            if left == chunk.len() {
+                return;
+            }
+            self.pass(chunk.len() - left);
+        }
+    }
+
+    fn go_on_alone(&mut self) {
+        let bytes = self.chunks.front().map_or(0, Bytes::len).min(STEP_BYTES);
+        if let Some(chunk) = self.chunks.front() {
+            self.state.update(&chunk[..bytes]);
+        }
+        self.pass(bytes);
+    }
+
+    /// Leaves behind what was hashed.
+    fn pass(&mut self, bytes: usize) {
+        if let Some(chunk) = self.chunks.front_mut() {
             chunk.advance(bytes);
             if chunk.is_empty() {
-                stream.chunks.pop_front();
+                self.chunks.pop_front();
             }
         }
     }
@@ -116,8 +157,8 @@ fn step(engine: Md5Many, lanes: &mut [Stream]) {
 
 #[cfg(test)]
 mod tests {
+    use ::md5::Digest;
     use futures::future::join_all;
-    use md5::Digest;
 
     use super::*;
 
@@ -133,11 +174,11 @@ mod tests {
         let hashed = streams.iter().map(|chunks| async move {
             // In two goes, the way a body arrives.
             let (head, tail) = chunks.split_at(chunks.len() / 2);
-            let state = update(Md5State::new(), head).await;
-            update(state, tail).await.finalize()
+            let state = update(Md5::new(), head).await;
+            update(state, tail).await.finish()
         });
         for (chunks, digest) in streams.iter().zip(join_all(hashed).await) {
-            assert_eq!(digest, <[u8; 16]>::from(md5::Md5::digest(chunks.concat())));
+            assert_eq!(digest, <[u8; 16]>::from(::md5::Md5::digest(chunks.concat())));
         }
         let queue = queue();
         assert!(queue.streams.is_empty());
@@ -147,8 +188,8 @@ mod tests {
     async fn who_stops_waiting_holds_nobody_up() {
         let bytes = Bytes::from(vec![7; 1 << 20]);
         let chunks = vec![bytes.clone(); 8];
-        drop(tokio::time::timeout(std::time::Duration::ZERO, update(Md5State::new(), &chunks)).await);
-        let digest = update(Md5State::new(), std::slice::from_ref(&bytes)).await.finalize();
-        assert_eq!(digest, <[u8; 16]>::from(md5::Md5::digest(&bytes)));
+        drop(tokio::time::timeout(std::time::Duration::ZERO, update(Md5::new(), &chunks)).await);
+        let digest = update(Md5::new(), std::slice::from_ref(&bytes)).await.finish();
+        assert_eq!(digest, <[u8; 16]>::from(::md5::Md5::digest(&bytes)));
     }
 }

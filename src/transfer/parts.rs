@@ -19,11 +19,20 @@ pub const MULTIPART_ABOVE_BYTES: u64 = 16 * MIB;
 /// The usual part size in bytes: small enough to keep many in flight, large enough that a request's cost is lost in it (performance.md 8).
 const PART_BYTES_USUAL: u64 = 8 * MIB;
 
-/// The usual part size of an object beyond [`LARGE_OBJECT_BYTES`], in bytes.
+/// The same for an object beyond [`LARGE_OBJECT_BYTES`], and for a fast path, in bytes.
 const PART_BYTES_LARGE: u64 = 16 * MIB;
 
 /// From here on parts are larger: fewer requests, and ten thousand of them reach further. In bytes.
-const LARGE_OBJECT_BYTES: u64 = 8 << 30;
+const LARGE_OBJECT_BYTES: u64 = 32 << 30;
+
+/// A stream that moves so many bytes in a second (100 Mbit/s) spends a good part of its time between two parts of the usual size.
+const FAST_BYTES_PER_SECOND: u64 = 12_500_000;
+
+/// Parts are large for speed alone as long as those underway take no more memory than this, in bytes.
+const FAST_IN_FLIGHT_BYTES: u64 = 96 * MIB;
+
+/// On a slow path, how long a part is underway, in seconds: what breaks off costs no more than that, and many streams find work.
+const SLOW_PART_SECONDS: u64 = 10;
 
 /// The memory that a streamed part holds while it passes through, in bytes.
 pub const STREAM_WINDOW_BYTES: u64 = MIB;
@@ -63,6 +72,15 @@ impl Parts {
     }
 }
 
+/// What is known of a path when an object is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speed {
+    /// Bytes that one stream moves in a second.
+    pub stream_bytes_per_second: u64,
+    /// Streams that are underway at a time.
+    pub streams: u64,
+}
+
 /// What decides how an object is cut.
 #[derive(Debug, Clone, Copy)]
 pub struct Cutter<'a> {
@@ -72,6 +90,8 @@ pub struct Cutter<'a> {
     pub memory_bytes: u64,
     /// The part size that the operator asked for (`--part-size`), in bytes.
     pub part_size_bytes: Option<u64>,
+    /// How fast the path is, where that is known.
+    pub speed: Option<Speed>,
 }
 
 impl Cutter<'_> {
@@ -89,7 +109,11 @@ impl Cutter<'_> {
             )));
         }
         let Some(limits) = to.multipart else { return self.without_parts(size_bytes) };
-        let above = self.part_size_bytes.unwrap_or(MULTIPART_ABOVE_BYTES).min((self.memory_bytes / 4).max(limits.part_bytes_min)).min(to.put_bytes_max);
+        let above = self
+            .part_size_bytes
+            .unwrap_or(MULTIPART_ABOVE_BYTES.min((2 * self.usual_part_size(size_bytes)).max(limits.part_bytes_min)))
+            .min((self.memory_bytes / 4).max(limits.part_bytes_min))
+            .min(to.put_bytes_max);
         if size_bytes <= above {
             return Ok(Shape::Whole);
         }
@@ -147,6 +171,17 @@ impl Cutter<'_> {
         }
     }
 
+    /// The part size that suits the object and the path, whatever the limits.
+    fn usual_part_size(&self, size_bytes: u64) -> u64 {
+        let slow = |speed: &Speed| speed.stream_bytes_per_second.min(PART_BYTES_USUAL).saturating_mul(SLOW_PART_SECONDS).max(1).next_multiple_of(MIB);
+        let is_fast = |speed: &Speed| speed.stream_bytes_per_second > FAST_BYTES_PER_SECOND && speed.streams * PART_BYTES_LARGE <= FAST_IN_FLIGHT_BYTES;
+        if size_bytes > LARGE_OBJECT_BYTES || self.speed.as_ref().is_some_and(is_fast) {
+            PART_BYTES_LARGE
+        } else {
+            self.speed.as_ref().map_or(PART_BYTES_USUAL, slow).min(PART_BYTES_USUAL)
+        }
+    }
+
     fn part_size(&self, size_bytes: u64, limits: &MultipartLimits) -> Result<u64> {
         let least = size_bytes.div_ceil(u64::from(limits.parts_max)).max(limits.part_bytes_min);
         if least > limits.part_bytes_max {
@@ -171,8 +206,7 @@ impl Cutter<'_> {
                 .advise("leave --part-size away to have it chosen for each object"))
             };
         }
-        let usual = if size_bytes > LARGE_OBJECT_BYTES { PART_BYTES_LARGE } else { PART_BYTES_USUAL };
-        let wanted = usual.min(self.memory_bytes / 8).max(least.next_multiple_of(MIB));
+        let wanted = self.usual_part_size(size_bytes).min(self.memory_bytes / 8).max(least.next_multiple_of(MIB));
         Ok(wanted.max(limits.part_bytes_min).min(limits.part_bytes_max).max(least))
     }
 }
@@ -219,7 +253,7 @@ mod tests {
     }
 
     fn shape(destination: &Capabilities, memory_bytes: u64, part_size_bytes: Option<u64>, size_bytes: u64) -> Result<Shape> {
-        Cutter { destination, memory_bytes, part_size_bytes }.shape(size_bytes)
+        Cutter { destination, memory_bytes, part_size_bytes, speed: None }.shape(size_bytes)
     }
 
     fn parts(destination: &Capabilities, memory_bytes: u64, size_bytes: u64) -> Parts {
@@ -262,6 +296,29 @@ mod tests {
     }
 
     #[test]
+    fn the_path_decides_where_the_limits_leave_a_choice() {
+        let part = |limits, stream_bytes_per_second, streams, size_bytes| {
+            let destination = &store(Some(limits), false);
+            let speed = Some(Speed { stream_bytes_per_second, streams });
+            match (Cutter { destination, memory_bytes: 512 * MIB, part_size_bytes: None, speed }).shape(size_bytes) {
+                Ok(Shape::Parts(parts)) => parts.part_size_bytes,
+                Ok(Shape::Whole) => size_bytes,
+                other => panic!("{other:?}"),
+            }
+        };
+        let megabit = 125_000;
+        assert_eq!(part(OSS, 100 * 1000, 250, GIB), MIB, "0.8 Mbit/s: ten seconds of it");
+        assert_eq!(part(OSS, 100 * 1000, 250, 3 * MIB), MIB);
+        assert_eq!(part(OSS, 4 * megabit, 50, GIB), 5 * MIB);
+        assert_eq!(part(S3, 100 * 1000, 250, GIB), 5 * MIB, "the least that S3 takes");
+        assert_eq!(part(S3, 40 * megabit, 8, GIB), 8 * MIB);
+        assert_eq!(part(S3, 200 * megabit, 6, GIB), 16 * MIB);
+        assert_eq!(part(S3, 200 * megabit, 16, GIB), 8 * MIB, "fast, and many: memory counts");
+        assert_eq!(part(S3, 200 * megabit, 16, 16 * MIB), 16 * MIB, "whole");
+        assert_eq!(part(OSS, 1, 250, 600 * GIB), 62 * MIB, "ten thousand parts must do");
+    }
+
+    #[test]
     fn an_asked_part_size_is_kept_or_refused() {
         let s3 = store(Some(S3), false);
         assert!(matches!(shape(&s3, GIB, Some(64 * MIB), GIB).expect("legal"), Shape::Parts(p) if p.part_size_bytes == 64 * MIB));
@@ -295,10 +352,11 @@ mod tests {
             size in prop_oneof![0..100 * MIB, 0..TIB, 0..48 * TIB],
             memory in prop_oneof![8 * MIB..GIB, GIB..64 * GIB],
             asked in proptest::option::of(prop_oneof![0..64 * MIB, 0..6 * GIB]),
+            speed in proptest::option::of((0..GIB, 1..512u64).prop_map(|(stream_bytes_per_second, streams)| Speed { stream_bytes_per_second, streams })),
             (limits, streamed) in prop_oneof![Just((S3, false)), Just((OSS, true))],
         ) {
             let to = store(Some(limits), streamed);
-            match shape(&to, memory, asked, size) {
+            match (Cutter { destination: &to, memory_bytes: memory, part_size_bytes: asked, speed }).shape(size) {
                 Err(e) => prop_assert_eq!(e.kind(), ErrorKind::Invalid),
                 Ok(Shape::Whole) => prop_assert!(size <= memory && size <= to.put_bytes_max),
                 Ok(Shape::WholeStreamed) => prop_assert!(false, "there are parts"),
@@ -313,7 +371,7 @@ mod tests {
                     } else if size.div_ceil(10_000) <= 64 * MIB {
                         prop_assert!(parts.part_size_bytes <= 64 * MIB);
                     }
-                    let cutter = Cutter { destination: &to, memory_bytes: memory, part_size_bytes: None };
+                    let cutter = Cutter { destination: &to, memory_bytes: memory, part_size_bytes: None, speed: None };
                     prop_assert_eq!(cutter.keep(size, parts.part_size_bytes), Some(parts), "an upload that was begun can be gone on with");
                     let mut end = 0;
                     for number in [1, 2, parts.count() / 2, parts.count() - 1, parts.count()] {
@@ -339,7 +397,7 @@ mod tests {
             (limits, streamed) in prop_oneof![Just((S3, false)), Just((OSS, true))],
         ) {
             let to = store(Some(limits), streamed);
-            let Some(parts) = (Cutter { destination: &to, memory_bytes: memory, part_size_bytes: asked }).keep(size, part_size_bytes) else { return Ok(()) };
+            let Some(parts) = (Cutter { destination: &to, memory_bytes: memory, part_size_bytes: asked, speed: None }).keep(size, part_size_bytes) else { return Ok(()) };
             prop_assert_eq!((parts.size_bytes, parts.part_size_bytes), (size, part_size_bytes));
             prop_assert!((1..=limits.parts_max).contains(&parts.count()));
             prop_assert!((parts.streamed && streamed) || (!parts.streamed && part_size_bytes <= memory));

@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
-use md5_many::Md5State;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
-use super::lanes;
+use super::lanes::{self, Md5};
 use super::task::Proof;
 use crate::error::{Error, Result};
 use crate::storage::checksum::{Agreement, Algorithm, Checksums, Crc64};
@@ -137,7 +136,7 @@ pub(crate) fn judge_md5(etag: &ETag, ours: &[u8; 16]) -> Result<Proof> {
 
 /// MD5 of pieces.
 pub(crate) async fn md5_of(chunks: &[Bytes]) -> [u8; 16] {
-    lanes::update(Md5State::new(), chunks).await.finalize()
+    lanes::update(Md5::new(), chunks).await.finish()
 }
 
 /// Hashes an object's bytes in order. Cheap to clone, so that a part can be taken back.
@@ -187,7 +186,7 @@ impl Digester {
     }
 
     /// MD5 is hashed together with other streams, up to where a part of the source ends.
-    async fn absorb_md5(&mut self, mut state: Md5State, chunks: &[Bytes]) {
+    async fn absorb_md5(&mut self, mut state: Md5, chunks: &[Bytes]) {
         let mut rest: VecDeque<Bytes> = chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect();
         while !rest.is_empty() {
             let left = self.cuts.as_ref().and_then(|cuts| Some(cuts.lengths.get(cuts.index)? - cuts.taken)).unwrap_or(u64::MAX);
@@ -209,7 +208,7 @@ impl Digester {
                 if taken == left {
                     cuts.digests.extend(self.hash.restart(self.algorithm));
                     (cuts.index, cuts.taken) = (cuts.index + 1, 0);
-                    state = Md5State::new();
+                    state = Md5::new();
                 }
             }
         }
@@ -230,7 +229,7 @@ enum Hash {
     Crc32(crc_fast::Digest),
     Sha1(Sha1),
     Sha256(Sha256),
-    Md5(Md5State),
+    Md5(Md5),
 }
 
 impl Hash {
@@ -240,7 +239,7 @@ impl Hash {
             Algorithm::Crc32 => Self::Crc32(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
             Algorithm::Sha1 => Self::Sha1(Sha1::new()),
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
-            Algorithm::Md5 => Self::Md5(Md5State::new()),
+            Algorithm::Md5 => Self::Md5(Md5::new()),
             Algorithm::Crc64Xz | Algorithm::Crc64Nvme => return None,
         })
     }
@@ -261,7 +260,7 @@ impl Hash {
             Self::Crc32(hash) => hash.finalize().to_be_bytes()[4..].into(),
             Self::Sha1(hash) => hash.finalize().to_vec(),
             Self::Sha256(hash) => hash.finalize().to_vec(),
-            Self::Md5(hash) => hash.finalize().into(),
+            Self::Md5(hash) => hash.finish().into(),
         }
     }
 

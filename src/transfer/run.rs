@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::concurrency::Fixed;
+use super::concurrency::Streams;
 use super::delete::{self, Claim};
 use super::event::{Action, Event, Notice};
 use super::feed::{Feed, KeyReader};
@@ -11,19 +11,19 @@ use super::job::{Context, Job, Options};
 use super::join::Join;
 use super::known::Known;
 use super::list::Cursor;
+use super::ranges::{Listings, Ranges};
 use super::report::{self, Report};
 use super::schedule::{self, Driven, Stage};
 use super::spill::{SpillDir, Spool};
 use super::subject::{self, Ends};
 use super::sync::{Ended, Engine, Sync, What};
 use super::task::{Listed, Reason};
-use super::tide::Tide;
 use super::verify::Verify;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Checkpoint, Outcome};
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{Key, ObjectInfo, ObjectRef};
+use crate::storage::{Key, ObjectInfo, ObjectRef, Service};
 
 /// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
 ///
@@ -54,23 +54,20 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     let engine = Arc::new(engine);
     let mut sync = Sync::new(engine.clone(), Spool::new(spill));
     sync.fingerprint = fingerprint;
-    let mut concurrency = Fixed(engine.options.concurrency);
-    let tide = Tide::from(checkpoint.map_or(0, |checkpoint| checkpoint.keys));
-    let driven = schedule::drive(&mut feed, &mut sync, &mut concurrency, &context, engine.options.duration_max, tide).await;
+    let driven = schedule::drive(&mut feed, &mut sync, &engine.streams, &context, engine.options.duration_max).await;
+    let listings = feed.into_listings();
     engine.put_away().await;
-    conclude(&mut sync.report, &feed, driven, &context).await;
+    conclude(&mut sync.report, listings.as_ref(), driven, &context).await;
     if engine.options.delete
-        && let Feed::Join(join) = &feed
+        && let Some(listings) = listings
     {
-        let (join_licenses, destination_keys) = (join.licenses_deletes(), join.listed().1);
-        let unordered: Vec<_> = join.unordered().collect();
-        drop(feed);
-        finish_deletes(&mut sync, join_licenses, &unordered, destination_keys, started).await;
+        finish_deletes(&mut sync, &listings, started).await;
     }
     let mut report = sync.report;
     if report.failed == 0 && report.stopped.is_none() && !report.interrupted && !engine.options.dry_run {
         engine.sweep(started).await;
     }
+    engine.learn_path().await;
     engine.tell_kept().await;
     end(&mut report, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
@@ -99,8 +96,8 @@ fn fingerprint(job: &Job) -> Option<u64> {
     if options.delete || options.dry_run || options.files_from.is_some() || !ordered {
         return None;
     }
-    let Options { compare, update, ignore_existing, filter, storage_class, encryption, acl, stamp, .. } = options;
-    let text = format!("{compare:?} {update} {ignore_existing} {filter:?} {storage_class:?} {encryption:?} {acl:?} {stamp}");
+    let Options { compare, update, ignore_existing, filter, shard, storage_class, encryption, acl, stamp, .. } = options;
+    let text = format!("{compare:?} {update} {ignore_existing} {filter:?} {shard:?} {storage_class:?} {encryption:?} {acl:?} {stamp}");
     Some(Crc64::of(text.as_bytes()).xz)
 }
 
@@ -113,12 +110,12 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
     let mut feed = open(&job, &context, &spill, None, true).await?;
     let ends = Ends { source: job.source.tree(), destination: job.destination.tree() };
-    let mut concurrency = Fixed(job.options.concurrency);
+    let streams = Streams::new(&job.options, &context);
     let duration_max = job.options.duration_max;
-    let mut stage = Verify::new(ends, job.options, deep, context.clone());
-    let driven = schedule::drive(&mut feed, &mut stage, &mut concurrency, &context, duration_max, Tide::default()).await;
+    let mut stage = Verify::new(ends, job.options, deep, context.clone(), streams.clone());
+    let driven = schedule::drive(&mut feed, &mut stage, &streams, &context, duration_max).await;
     let mut report = stage.report;
-    conclude(&mut report, &feed, driven, &context).await;
+    conclude(&mut report, feed.into_listings().as_ref(), driven, &context).await;
     report.retries = context.progress.retries.load(Ordering::Relaxed);
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
@@ -159,6 +156,7 @@ pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
         tokio::select! {
             biased;
             what = engine.carry(&task, replaced.as_ref()) => what,
+            never = engine.streams.look_after() => match never {},
             () = late => Err(Error::new(ErrorKind::Interrupted, "interrupted").on_key(&key)),
         }
     };
@@ -210,37 +208,42 @@ fn check_undo(job: &Job, context: &Context) -> Result<()> {
 
 /// Opens the feed and waits for the first answer of both ends, so that a typo does not look like an empty bucket.
 async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option<&Checkpoint>, to_the_end: bool) -> Result<Feed> {
-    if let Some(file) = &job.options.files_from {
-        return Ok(Feed::Keys(KeyReader::open(file).await?));
+    let options = &job.options;
+    if let Some(file) = &options.files_from {
+        return Ok(Feed::named(KeyReader::open(file, options.shard).await?));
     }
     let after = checkpoint.map(|checkpoint| &checkpoint.after);
     if let Some(Checkpoint { after, keys, started }) = checkpoint {
         let message = format!("going on behind '{after}', up to where the run of {started} had settled {keys} keys; --from-start compares them again");
         context.tell(Event::Notice(Notice { key: None, message })).await;
     }
-    let cursor = |location: &Location| Cursor::open(&location.tree(), after, spill.clone());
-    let known = Known::open(context.journal.clone(), after.cloned(), !job.options.dry_run);
-    let mut join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
+    let cursor = |location: &Location| Cursor::open(&location.tree(), after, options.shard, spill.clone());
+    let known = Known::open(context.journal.clone(), after.cloned(), !options.dry_run, options.shard);
+    let join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
+    // Two trees on one machine's disks gain nothing by being walked in several places at once.
+    let all_local = [&job.source, &job.destination].iter().all(|end| end.storage.capabilities().service == Service::Local);
+    let mut feed = Feed::listed(Ranges::new(join, if all_local { 1 } else { options.list_ranges_max }), checkpoint.map_or(0, |checkpoint| checkpoint.keys));
     tokio::select! {
         biased;
-        () = join.arrive() => {}
+        arrived = feed.arrive() => arrived?,
         () = context.cancel.cancelled() => return Err(Error::new(ErrorKind::Interrupted, "interrupted before the first answer")),
     }
-    if let Some(error) = join.error() {
+    if let Some(error) = feed.ranges().and_then(Ranges::error) {
         return Err(Error::clone(error));
     }
-    if join.source_is_empty() && !job.source.prefix.is_empty() && checkpoint.is_none() {
+    let is_empty = feed.ranges().is_some_and(Ranges::source_is_empty);
+    if is_empty && !job.source.prefix.is_empty() && checkpoint.is_none() {
         let what = format!("nothing is under {}", job.source.tree());
         if !job.source.prefix.is_folder() && subject::head(&*job.source.storage, &job.source.prefix).await?.is_some() {
             return Err(Error::invalid(format!("{} is an object, not a prefix", job.source)).advise("use cp to copy one object"));
         }
         context.tell(Event::Notice(Notice { key: None, message: what })).await;
     }
-    Ok(Feed::Join(Box::new(join)))
+    Ok(feed)
 }
 
 /// Puts into the report how the drive and the listings ended.
-async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, context: &Context) {
+async fn conclude(report: &mut Report, listings: Option<&Listings>, driven: Result<Driven>, context: &Context) {
     match driven {
         Ok(Driven::ToTheEnd) => {}
         Ok(Driven::Interrupted) => report.interrupted = true,
@@ -251,12 +254,12 @@ async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, cont
             report.stopped.get_or_insert(error);
         }
     }
-    if let Feed::Join(join) = feed {
-        (report.source_keys, report.destination_keys) = join.listed();
-        if let Some(error) = join.error() {
+    if let Some(listings) = listings {
+        (report.source_keys, report.destination_keys) = (listings.source_keys, listings.destination_keys);
+        if let Some(error) = &listings.error {
             report.stopped.get_or_insert_with(|| Error::clone(error));
         }
-        for side in join.unordered() {
+        for side in &listings.unordered {
             let message = format!("the {side}'s listing is not in the order of its keys: nothing is deleted on its word");
             context.tell(Event::Notice(Notice { key: None, message })).await;
         }
@@ -264,18 +267,19 @@ async fn conclude(report: &mut Report, feed: &Feed, driven: Result<Driven>, cont
 }
 
 /// Makes the deletes if everything licenses them; says why not where there were some to make.
-async fn finish_deletes(sync: &mut Sync, listings_license: bool, unordered: &[&str], destination_keys: u64, started: jiff::Timestamp) {
+async fn finish_deletes(sync: &mut Sync, listings: &Listings, started: jiff::Timestamp) {
+    let Listings { destination_keys, unordered, license_deletes, .. } = listings;
     let spill = SpillDir::new(sync.engine.context.spill_dir.as_deref(), sync.engine.context.clock.clone());
     let candidates = std::mem::replace(&mut sync.candidates, Spool::new(spill));
-    let claim = Claim { candidates: candidates.len(), destination_keys, source_keys: sync.source_keys_seen };
+    let claim = Claim { candidates: candidates.len(), destination_keys: *destination_keys, source_keys: sync.source_keys_seen };
     sync.report.delete_candidates = claim.candidates;
     let ended_early = sync.report.interrupted || sync.report.stopped.is_some() || sync.report.limited.is_some();
-    if !listings_license && !ended_early && !unordered.is_empty() {
+    if !license_deletes && !ended_early && !unordered.is_empty() {
         let message = format!("the listing of the {} is out of order, so it does not say what is absent: nothing was deleted", unordered.join(" and the "));
         sync.report.refused = Some(Error::new(ErrorKind::Guard, message).advise("report the service; without --delete the copies are right"));
         return;
     }
-    let held_back = ended_early || !listings_license || sync.report.failed > 0;
+    let held_back = ended_early || !license_deletes || sync.report.failed > 0;
     if claim.candidates > 0 {
         sync.report.delete_limit = delete::limit_in_words(sync.engine.options.delete_limit);
     } else if held_back {

@@ -8,20 +8,24 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use super::concurrency::{Completion, Concurrency};
+use super::concurrency::Streams;
 use super::feed::Feed;
 use super::job::Context;
 use super::join::Pairing;
 use super::subject::Subject;
-use super::tide::Tide;
+use super::tide::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Key;
 
 /// Keys that wait for their work; each takes some 500 bytes.
 const AHEAD_MAX: usize = 10_000;
+
+/// Keys that are drawn before work and signals are looked at again.
+const DRAWN_MAX: usize = 1000;
 
 /// How long work in flight may take to end after an interrupt: small objects and the parts that move do, most of the time.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -48,7 +52,7 @@ pub(crate) trait Stage {
     fn decide(&mut self, pairing: &Pairing<'_>) -> Step<Self::Ended>;
 
     /// The work on one key.
-    fn work(&self, subject: Box<Subject>) -> BoxFuture<'static, (Self::Ended, Completion)>;
+    fn work(&self, subject: Box<Subject>) -> BoxFuture<'static, Self::Ended>;
 
     /// Takes note of what ended.
     fn ended(&mut self, ended: Self::Ended) -> impl Future<Output = Result<()>> + Send;
@@ -71,28 +75,29 @@ pub(crate) enum Driven {
     Interrupted,
 }
 
-type Work<T> = JoinSet<(Waiting, T, Completion)>;
+type Work<T> = JoinSet<(Waiting, T)>;
 
-/// A key at work, and its ticket in the [`Tide`].
+/// A key at work, and its ticket in the [`Tide`](super::tide::Tide).
 struct Waiting {
     key: Key,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 /// Drives a stage over a feed. An error is one of the run itself, not of a key.
 pub(crate) async fn drive<S: Stage>(
     feed: &mut Feed,
     stage: &mut S,
-    concurrency: &mut dyn Concurrency,
+    streams: &Streams,
     context: &Context,
     duration_max: Option<Duration>,
-    mut tide: Tide,
 ) -> Result<Driven> {
     let mut work: Work<S::Ended> = JoinSet::new();
-    let mut waiting: VecDeque<(u64, Box<Subject>)> = VecDeque::new();
+    let mut waiting: VecDeque<(Ticket, Box<Subject>)> = VecDeque::new();
     // A key has one copier at a time: a file of keys may name one twice.
     let mut at_work: HashSet<Key> = HashSet::new();
     let (mut fed, mut driven) = (false, Driven::ToTheEnd);
+    let mut limits = streams.changes();
+    let mut pulse = std::pin::pin!(streams.look_after());
     let mut flush = std::pin::pin!(context.clock.sleep(FLUSH_EVERY));
     let mut deadline = std::pin::pin!(async {
         match duration_max {
@@ -103,14 +108,14 @@ pub(crate) async fn drive<S: Stage>(
     loop {
         let admits = driven == Driven::ToTheEnd && !stage.is_halted();
         while admits
-            && work.len() < concurrency.target()
+            && work.len() < streams.limit()
             && let Some((ticket, subject)) = waiting.pop_front()
         {
             if !start(&mut work, &mut at_work, stage, ticket, subject) {
-                tide.ended(ticket);
+                feed.tide.ended(ticket);
             }
         }
-        if let Some((after, keys)) = tide.reached() {
+        if let Some((after, keys)) = feed.tide.reached() {
             stage.settled(after, keys).await?;
         }
         if work.is_empty() && (fed || !admits) {
@@ -123,54 +128,61 @@ pub(crate) async fn drive<S: Stage>(
                 return Ok(Driven::Interrupted);
             }
             Some(ended) = work.join_next() => {
-                let (done, ended, completion) = ended.map_err(died)?;
+                let (done, ended) = ended.map_err(died)?;
                 at_work.remove(&done.key);
-                concurrency.on_completion(completion);
                 stage.ended(ended).await?;
-                tide.ended(done.ticket);
+                feed.tide.ended(done.ticket);
             }
+            // There may be room for more.
+            Ok(()) = limits.changed() => {}
+            never = &mut pulse => match never {},
             () = &mut deadline, if driven == Driven::ToTheEnd => driven = Driven::TimeUp,
             () = &mut flush, if context.journal.is_durable() => {
                 context.journal.flush().await?;
                 flush.set(context.clock.sleep(FLUSH_EVERY));
             }
-            step = feed.next(|pairing| listed(stage, &mut tide, pairing), |subject| (Step::Work(Box::new(subject)), None)), if admits && !fed && waiting.len() < AHEAD_MAX => {
-                match step? {
-                    None => {
-                        fed = true;
-                        context.progress.listing_done.store(true, Ordering::Relaxed);
-                    }
-                    Some((step, mark)) => {
-                        match step {
-                            Step::Pass => {}
-                            Step::Done(ended) => stage.ended(ended).await?,
-                            Step::Work(subject) => waiting.push_back((tide.ticket(), subject)),
-                        }
-                        if let Some(key) = mark {
-                            tide.mark(key);
-                        }
-                    }
-                }
+            arrived = feed.arrive(), if admits && !fed && waiting.len() < AHEAD_MAX => {
+                arrived?;
+                fed = draw(feed, stage, &mut waiting).await?;
+                context.progress.listing_done.store(fed, Ordering::Relaxed);
             }
         }
     }
 }
 
-/// Decides about a listed key, and gives the key back where a mark is due behind it.
-fn listed<S: Stage>(stage: &mut S, tide: &mut Tide, pairing: &Pairing<'_>) -> (Step<S::Ended>, Option<Key>) {
-    let mark = tide.count().then(|| Key::from(pairing.key));
-    (stage.decide(pairing), mark)
+/// Draws the key that has arrived and those that are there with it, decides about them, and lets those that are work wait for it. True: there
+/// are no more.
+async fn draw<S: Stage>(feed: &mut Feed, stage: &mut S, waiting: &mut VecDeque<(Ticket, Box<Subject>)>) -> Result<bool> {
+    for _ in 0..DRAWN_MAX {
+        let Some(drawn) = feed.draw(|pairing| stage.decide(pairing), |subject| Step::Work(Box::new(subject))) else { return Ok(true) };
+        match drawn.decided {
+            Step::Pass => {}
+            Step::Done(ended) => stage.ended(ended).await?,
+            Step::Work(subject) => waiting.push_back((feed.tide.ticket(drawn.range), subject)),
+        }
+        if let Some(key) = drawn.mark {
+            feed.tide.mark(drawn.range, key);
+        }
+        if waiting.len() >= AHEAD_MAX || stage.is_halted() {
+            break;
+        }
+        match feed.arrive().now_or_never() {
+            Some(arrived) => arrived?,
+            None => break,
+        }
+    }
+    Ok(false)
 }
 
 /// Starts the work on one key. False: it is at work already.
-fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage: &S, ticket: u64, subject: Box<Subject>) -> bool {
+fn start<S: Stage>(work: &mut Work<S::Ended>, at_work: &mut HashSet<Key>, stage: &S, ticket: Ticket, subject: Box<Subject>) -> bool {
     let key = subject.key.clone();
     let is_new = at_work.insert(key.clone());
     if is_new {
         let task = stage.work(subject);
         work.spawn(async move {
-            let (ended, completion) = task.await;
-            (Waiting { key, ticket }, ended, completion)
+            let ended = task.await;
+            (Waiting { key, ticket }, ended)
         });
     }
     is_new

@@ -115,19 +115,8 @@ impl Subject {
         if proof != Proof::None {
             known.merge(&there);
         }
-        Some(Proved {
-            size: source.size,
-            source: end(source),
-            destination: End { modified: None, storage_class: String::new(), ..end(destination) },
-            reversed: false,
-            crc64xz: known.crc64xz,
-            crc64nvme: known.crc64nvme,
-            source_proof: proof,
-            destination_proof: proof,
-            suspect: false,
-            when,
-            run: 0,
-        })
+        let destination = End { modified: None, storage_class: String::new(), ..end(destination) };
+        Some(Proved::new(source.size, (end(source), destination), &known, (proof, proof), when))
     }
 
     /// Looks at what is asked for. A source object that was listed and is gone is an error, since it was to be copied; only a key

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backup::Backup;
 use super::budget::MemoryBudget;
-use super::concurrency::Completion;
+use super::concurrency::Streams;
 use super::copy::Copier;
 use super::event::{Action, Event, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) ends: Ends,
     pub(crate) options: Options,
     pub(crate) context: Context,
+    /// The gate of all that moves at a time.
+    pub(crate) streams: Streams,
     copier: Copier,
     backup: Option<Backup>,
     /// Keys whose uploads earlier runs left in the journal.
@@ -56,13 +58,15 @@ impl Engine {
     pub(crate) fn new(ends: Ends, options: Options, mut context: Context, started: Timestamp) -> Self {
         // One budget for all that this run copies, backups included.
         context.memory.get_or_insert_with(|| MemoryBudget::new(options.memory_bytes));
-        let backup = Backup::open(&ends.destination, &options, &context, started);
-        let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context);
-        Self { ends, options, context, copier, backup, unfinished: HashSet::new() }
+        let streams = Streams::new(&options, &context);
+        let backup = Backup::open(&ends.destination, &options, &context, started, &streams);
+        let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context, &streams);
+        Self { ends, options, context, streams, copier, backup, unfinished: HashSet::new() }
     }
 
-    /// Learns what earlier runs left open, so that a key that needs no copy any more ends its upload.
+    /// Learns what earlier runs found of the path, and what they left open, so that a key that needs no copy any more ends its upload.
     pub(crate) async fn recall(&mut self) -> Result<()> {
+        self.streams.recall(&*self.context.journal).await?;
         let mut after = None;
         while self.unfinished.len() < UNFINISHED_MAX {
             let open = self.context.journal.flights(after, FLIGHTS_AT_ONCE).await?;
@@ -100,7 +104,7 @@ impl Engine {
         if matches!(subject.source, Side::Unknown(_)) {
             looked = true;
             subject.recall(self.context.journal.proof(&subject.key).await?);
-            subject.look(&self.ends, Look { source: true, destination: true, read: false }).await?;
+            self.look(subject, Look { source: true, destination: true, read: false }).await?;
             if matches!(subject.source, Side::Absent) {
                 let key = self.ends.source.key(subject.key.as_bytes());
                 return Err(Error::new(ErrorKind::NotFound, "there is no such object").on_key(key).in_store(&self.ends.source.storage));
@@ -110,7 +114,7 @@ impl Engine {
             match plan::decide(&self.rules(), &subject.pairing(), &subject.evidence()) {
                 Decision::Look(look) => {
                     looked = true;
-                    subject.look(&self.ends, look).await?;
+                    self.look(subject, look).await?;
                 }
                 Decision::Copy(reason) => {
                     let Side::Present(source) = &subject.source else { return Ok(What::Passed) };
@@ -136,6 +140,13 @@ impl Engine {
                 Decision::Pass | Decision::Delete => return Ok(What::Passed),
             }
         }
+    }
+
+    async fn look(&self, subject: &mut Subject, look: Look) -> Result<()> {
+        let stream = self.streams.open().await?;
+        subject.look(&self.ends, look).await?;
+        stream.done(0);
+        Ok(())
     }
 
     /// Counts an object that is to be copied.
@@ -218,6 +229,13 @@ impl Engine {
         }
     }
 
+    /// Has the journal remember what was found of the path, for the next run. What fails costs that run its search.
+    pub(crate) async fn learn_path(&self) {
+        if let Err(error) = self.streams.learn(&*self.context.journal).await {
+            tracing::warn!(%error, "what was found of the path is not remembered");
+        }
+    }
+
     /// Tells where what was overwritten or deleted is kept.
     pub(crate) async fn tell_kept(&self) {
         if let Some(message) = self.backup.as_ref().and_then(Backup::told) {
@@ -238,6 +256,7 @@ impl Engine {
             destination: self.ends.destination.storage.capabilities(),
             memory_bytes: self.options.memory_bytes,
             part_size_bytes: self.options.part_size_bytes,
+            speed: self.streams.speed(),
         };
         Ok(match cutter.shape(size)? {
             Shape::Whole | Shape::WholeStreamed => 2,
@@ -253,19 +272,8 @@ fn proved(task: &CopyTask, copied: &Copied, when: Timestamp) -> Proved {
     if source.etag == task.etag {
         (source.modified, source.storage_class) = (task.modified, task.storage_class.clone());
     }
-    Proved {
-        size: copied.size,
-        source,
-        destination: End { etag: copied.etag.clone(), version: copied.version.clone(), ..End::default() },
-        reversed: false,
-        crc64xz: copied.checksums.crc64xz,
-        crc64nvme: copied.checksums.crc64nvme,
-        source_proof: copied.source_proof,
-        destination_proof: copied.destination_proof,
-        suspect: false,
-        when,
-        run: 0,
-    }
+    let destination = End { etag: copied.etag.clone(), version: copied.version.clone(), ..End::default() };
+    Proved::new(copied.size, (source, destination), &copied.checksums, (copied.source_proof, copied.destination_proof), when)
 }
 
 fn refused(why: &str) -> Error {
@@ -411,21 +419,15 @@ impl Stage for Sync {
         }
     }
 
-    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, (Ended, Completion)> {
+    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, Ended> {
         let engine = self.engine.clone();
         async move {
-            let begun = engine.context.clock.instant();
             let what = engine.settle(&mut subject).await;
             let size = match &subject.source {
                 Side::Present(source) => source.size,
                 _ => 0,
             };
-            let completion = Completion {
-                bytes: if let Ok(What::Copied(_, copied)) = &what { copied.size } else { 0 },
-                elapsed: begun.elapsed(),
-                throttled: matches!(&what, Err(error) if error.kind() == ErrorKind::Throttled),
-            };
-            (Ended { key: subject.key, size, what }, completion)
+            Ended { key: subject.key, size, what }
         }
         .boxed()
     }

@@ -57,12 +57,12 @@ pub(super) fn open(script: Script) -> Cursor {
 
 /// A cursor over a place.
 pub(super) fn open_at(location: &Location) -> Cursor {
-    Cursor::open(location, None, SpillDir::new(None, Clock::system()))
+    Cursor::open(location, None, None, SpillDir::new(None, Clock::system()))
 }
 
 /// The cursor over a journal that knows nothing.
 pub(super) fn nothing_known() -> Known {
-    Known::open(Arc::new(MemoryJournal::new()), None, false)
+    Known::open(Arc::new(MemoryJournal::new()), None, false, None)
 }
 
 impl Script {

@@ -20,6 +20,7 @@ use crate::storage::location::Location;
 use crate::storage::memory::{MemoryOptions, MemoryStore, Stated};
 use crate::storage::{Get, Key, List, ObjectRef, Put, Storage};
 
+mod dividing;
 #[cfg(feature = "journal")]
 mod remembering;
 
@@ -353,7 +354,7 @@ async fn a_file_of_keys_is_looked_up_key_by_key() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("keys");
     std::fs::write(&path, "a\nb\na\ngone\n").expect("written");
-    let options = Options { files_from: Some(KeyFile { path, separator: b'\n' }), concurrency: 8, ..Options::default() };
+    let options = Options { files_from: Some(KeyFile { path, separator: b'\n' }), concurrency: Some(8), ..Options::default() };
     let (report, events) = world.run(options).await.expect("a run");
     assert_eq!((report.copied, report.failed, report.exit_code()), (1, 1, report::EXIT_FAILED));
     assert_eq!(told(&events, Action::Copy, Status::Failed), set(&["gone"]));
@@ -388,14 +389,14 @@ async fn limits_of_errors_and_time_end_a_run_early() {
     let world = World::new();
     world.fill(&names, &["x"]).await;
     world.destination.add(Fault::fail(Operation::Put, ErrorKind::Invalid));
-    let options = Options { errors_max: Some(5), concurrency: 2, ..deleting() };
+    let options = Options { errors_max: Some(5), concurrency: Some(2), ..deleting() };
     let (report, _) = world.run(options).await.expect("a run");
     assert!((5..=6).contains(&report.failed) && report.limited.is_some() && report.deleted == 0);
 
     let world = World::new();
     world.fill(&names, &["x"]).await;
     world.destination.add(Fault::on(Operation::Put, Effect::Delay(std::time::Duration::from_secs(1))));
-    let options = Options { duration_max: Some(std::time::Duration::from_millis(10_500)), concurrency: 2, ..deleting() };
+    let options = Options { duration_max: Some(std::time::Duration::from_millis(10_500)), concurrency: Some(2), ..deleting() };
     let (report, _) = world.run(options).await.expect("a run");
     assert_eq!((report.copied, report.deleted, report.exit_code()), (22, 0, report::EXIT_FAILED));
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::concurrency::Completion;
+use super::concurrency::Streams;
 use super::event::{Event, Notice, Verdict, VerdictEvent};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
@@ -155,11 +155,20 @@ struct Shared {
     options: Options,
     deep: bool,
     context: Context,
+    streams: Streams,
 }
 
 impl Shared {
     fn rules(&self) -> Rules<'_> {
         Rules { options: &self.options, deep: self.deep, a_local_end: self.ends.source_is_local() || self.ends.destination_is_local() }
+    }
+
+    /// Compares one key, as one stream.
+    async fn compare(&self, subject: &mut Subject) -> Result<Judged> {
+        let stream = self.streams.open().await?;
+        let judged = self.settle(subject).await?;
+        stream.done(if self.deep { size_of(&subject.pairing()) } else { 0 });
+        Ok(judged)
     }
 
     async fn settle(&self, subject: &mut Subject) -> Result<Judged> {
@@ -232,8 +241,8 @@ pub(crate) struct Verify {
 }
 
 impl Verify {
-    pub(crate) fn new(ends: Ends, options: Options, deep: bool, context: Context) -> Self {
-        Self { shared: Arc::new(Shared { ends, options, deep, context }), report: Report::default() }
+    pub(crate) fn new(ends: Ends, options: Options, deep: bool, context: Context, streams: Streams) -> Self {
+        Self { shared: Arc::new(Shared { ends, options, deep, context, streams }), report: Report::default() }
     }
 }
 
@@ -257,17 +266,14 @@ impl Stage for Verify {
         }
     }
 
-    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, (Ended, Completion)> {
+    fn work(&self, mut subject: Box<Subject>) -> BoxFuture<'static, Ended> {
         let shared = self.shared.clone();
         async move {
-            let begun = shared.context.clock.instant();
-            let what = shared.settle(&mut subject).await;
+            let what = shared.compare(&mut subject).await;
             let size = size_of(&subject.pairing());
             shared.context.progress.copied_objects.fetch_add(1, Ordering::Relaxed);
             shared.context.progress.copied_bytes.fetch_add(size, Ordering::Relaxed);
-            let throttled = matches!(&what, Err(error) if error.kind() == ErrorKind::Throttled);
-            let completion = Completion { bytes: if shared.deep { size } else { 0 }, elapsed: begun.elapsed(), throttled };
-            (Ended { key: subject.key, size, what, warning: None }, completion)
+            Ended { key: subject.key, size, what, warning: None }
         }
         .boxed()
     }

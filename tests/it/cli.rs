@@ -113,6 +113,25 @@ fn a_tree_is_synced_and_a_second_time_nothing_is() {
 }
 
 #[test]
+fn shares_of_a_sync_do_the_whole_job_one_after_the_other_or_at_once() {
+    let place = Place::new();
+    for n in 0..20 {
+        place.write(&format!("a/d{}/{n}", n % 3), "new").write(&format!("b/old/{n}"), "old");
+    }
+    let share = |k| place.command(&["sync", "./a", "./b", "--delete", "--state-dir", "./state", "--shard", k]).output().expect("the binary runs");
+    let outputs = std::thread::scope(|scope| ["1/3", "2/3", "3/3"].map(|k| scope.spawn(move || share(k))).map(|thread| thread.join().expect("it ends")));
+    let counts = outputs.map(|output| Ended::of(output).ends(0).stdout);
+    assert!(counts.iter().all(|told| !told.contains("copied 20 objects") && !told.contains("copied 0 objects")), "{counts:?}");
+    assert!((0..20).all(|n| place.read(&format!("b/d{}/{n}", n % 3)) == "new" && !place.path(&format!("b/old/{n}")).exists()));
+    place.run(&["sync", "./a", "./b", "--delete"]).ends(0).says("copied 0 objects");
+    place.run(&["verify", "./a", "./b", "--shard", "1/3"]).ends(0);
+    for bad in ["0/4", "5/4", "x"] {
+        place.run(&["sync", "./a", "./b", "--shard", bad]).ends(2).says("no share");
+    }
+    place.run(&["cp", "./a/d0/0", "./c", "--shard", "1/2"]).ends(2).says("add -r");
+}
+
+#[test]
 fn json_is_one_object_a_line_with_the_documented_fields() {
     let place = two_files();
     let ended = place.run(&["sync", "./a", "./b", "--json"]).ends(0);

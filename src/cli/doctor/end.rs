@@ -55,7 +55,7 @@ pub(super) async fn examine(session: &Session, role: Role, address: &Address, fi
             }
             return Ok(policy);
         }
-        Some(StoreKind::ObjectStore { .. }) | None => session.stores.bucket(&store, &bucket, Opening::default()).await,
+        Some(StoreKind::ObjectStore { .. }) | None => session.stores.bucket(&store, &bucket, &Opening::default()).await,
     };
     match storage {
         Ok(storage) => permission::examine(session, role, storage, &prefix, None, findings).await?,

@@ -52,6 +52,10 @@ pub(super) enum Op {
         version: Option<String>,
         at: Timestamp,
     },
+    Learn {
+        name: String,
+        value: u64,
+    },
     End {
         outcome: Outcome,
         at: Timestamp,
@@ -137,6 +141,7 @@ impl Op {
             Self::Checkpoint { after, .. } => after.len(),
             Self::Doom { key, etag, .. } => key.len() + etag.as_str().len(),
             Self::Deleted { key, version, .. } => key.len() + version.as_ref().map_or(0, String::len),
+            Self::Learn { name, .. } => name.len(),
             Self::Completing { .. } | Self::Landed { .. } | Self::Spare | Self::End { .. } => 0,
         }
     }
@@ -190,6 +195,7 @@ impl Op {
                 run("DELETE FROM doomed WHERE turned = ?1 AND key = ?2", params![writer.turned, key.as_bytes()])?;
                 run("INSERT INTO deletion (run, key, version, at) VALUES (?1, ?2, ?3, ?4)", params![writer.run, key.as_bytes(), version, at.as_microsecond()])
             }
+            Self::Learn { name, value } => run("INSERT OR REPLACE INTO learned VALUES (?1, ?2, ?3)", params![writer.turned, name, value.cast_signed()]),
             Self::End { outcome, at } => {
                 run("UPDATE run SET outcome = ?2, ended = ?3 WHERE run = ?1", params![writer.run, outcome.as_str(), at.as_microsecond()])
             }

@@ -170,6 +170,12 @@ pub(super) fn spared(connection: &Connection, run: u32, turned: bool) -> rusqlit
     connection.query_row("SELECT count(*) FROM doomed WHERE turned = ?1 AND run <> ?2", params![turned, run], |row| number(row, 0))
 }
 
+/// What runs of this direction learned under a name.
+pub(super) fn learned(connection: &Connection, turned: bool, name: &str) -> rusqlite::Result<Option<u64>> {
+    let mut row = connection.prepare_cached("SELECT value FROM learned WHERE turned = ?1 AND name = ?2")?;
+    row.query_row(params![turned, name], |row| number(row, 0)).optional()
+}
+
 /// Both ends in the pair's own order, as addresses.
 pub(super) fn ends(connection: &Connection) -> rusqlite::Result<[String; 2]> {
     let end = |place: i64| connection.query_row("SELECT address FROM place WHERE place = ?1", [place], |row| row.get(0));

@@ -8,7 +8,8 @@ pub(super) const APPLICATION_ID: i32 = 0x4472_676e;
 /// One step a version, each run in a transaction of its own. A step that was ever released is never changed.
 ///
 /// Times are microseconds since 1970. `turned` says that the run or flight goes from the pair's second end to its first.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE place (place INTEGER PRIMARY KEY, address TEXT NOT NULL);
 
     -- One row a run. `after` is how far its listing was settled.
@@ -45,7 +46,12 @@ const STEPS: &[&str] = &["
     ) WITHOUT ROWID;
 
     CREATE TABLE deletion (deletion INTEGER PRIMARY KEY, run INTEGER NOT NULL, key BLOB NOT NULL, version TEXT, at INTEGER NOT NULL);
-"];
+",
+    "
+    -- What runs of this direction found out about the path.
+    CREATE TABLE learned (turned INTEGER NOT NULL, name TEXT NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (turned, name)) WITHOUT ROWID;
+",
+];
 
 /// The version that this program writes.
 pub(super) const VERSION: i32 = STEPS.len() as i32;

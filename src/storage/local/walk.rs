@@ -69,8 +69,17 @@ struct Name {
 }
 
 impl Frame {
-    fn read(fd: OwnedFd, key: Vec<u8>, follow: bool) -> io::Result<Self> {
+    /// Reads what lies in a directory and in the listing's range.
+    fn read(fd: OwnedFd, key: Vec<u8>, way: &Way) -> io::Result<Self> {
         let stat = fstat(&fd)?;
+        // A boundary within this directory leaves names out here already: where a listing is cut into ranges, each holds its own names only.
+        let below = |bound: &Option<Key>| bound.as_ref().and_then(|bound| bound.as_bytes().strip_prefix(&key[..])).map(<[u8]>::to_vec);
+        let (after, upto) = (below(&way.list.after), below(&way.list.upto));
+        let is_outside = |name: &[u8]| {
+            let before = after.as_ref().is_some_and(|after| name <= &after[..] && !(name.ends_with(b"/") && after.starts_with(name)));
+            let beyond = upto.as_ref().is_some_and(|upto| name > &upto[..]);
+            (before || beyond) && name != OWN_MARK.as_bytes()
+        };
         let (mut arena, mut names) = (Vec::new(), Vec::new());
         for entry in Dir::read_from(&fd)? {
             let entry = entry?;
@@ -82,7 +91,7 @@ impl Frame {
             if file_type == FileType::Unknown {
                 file_type = statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode));
             }
-            if follow && file_type == FileType::Symlink {
+            if way.follow && file_type == FileType::Symlink {
                 // A link that leads nowhere stays a link.
                 file_type = statat(&fd, name, AtFlags::empty()).map_or(file_type, |stat| FileType::from_raw_mode(stat.st_mode));
             }
@@ -90,6 +99,10 @@ impl Frame {
             arena.extend_from_slice(name);
             if file_type == FileType::Directory {
                 arena.push(b'/');
+            }
+            if is_outside(&arena[start as usize..]) {
+                arena.truncate(start as usize);
+                continue;
             }
             names.push(Name { start, len: (arena.len() - start as usize) as u16, file_type });
         }
@@ -119,7 +132,7 @@ impl Walk {
             return Err(Error::unsupported("a directory tree folds at '/' only"));
         }
         root.check_present()?;
-        let frame = Frame::read(root.directory(b"", false)?, Vec::new(), way.follow)?;
+        let frame = Frame::read(root.directory(b"", false)?, Vec::new(), &way)?;
         Ok(Self { way, stack: vec![frame], folding: None })
     }
 
@@ -198,7 +211,7 @@ impl Walk {
             return Ok(None);
         }
         let opened = step(frame.fd.as_fd(), bare, self.way.follow).map_err(io::Error::from);
-        let below = match opened.and_then(|fd| Frame::read(fd, key.clone(), self.way.follow)) {
+        let below = match opened.and_then(|fd| Frame::read(fd, key.clone(), &self.way)) {
             Ok(below) => below,
             // Gone since its parent was read: it is not there.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

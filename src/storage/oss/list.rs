@@ -1,15 +1,14 @@
-//! Listing a bucket, the next page being fetched while the last one is used.
+//! Listings: every page, in order, or an error.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
 use http::Method;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Bucket;
 use super::client::Request;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::storage::List;
 use crate::storage::page::Page;
 use crate::storage::transport::xml::{Listing, Order, TokenEncoding, parse_listing};
@@ -21,32 +20,33 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// The pages of a listing. An error is the last item and means that the rest is unknown.
 pub(super) fn pages(bucket: Arc<Bucket>, list: List) -> BoxStream<'static, Result<Page>> {
-    let list = Arc::new(list);
     async_stream::try_stream! {
         let mut order = Order::new(&list);
-        let mut listing = page(Arc::clone(&bucket), Arc::clone(&list), None).await?;
+        let mut token = None;
         loop {
-            let next = listing.next_token.take().map(|token| {
-                AbortOnDropHandle::new(tokio::spawn(page(Arc::clone(&bucket), Arc::clone(&list), Some(token))))
-            });
-            match order.check(listing.page).map_err(|e| bucket.place(&request(&list, None), e))? {
-                ControlFlow::Break(page) => {
-                    yield page;
-                    return;
-                }
-                ControlFlow::Continue(page) => yield page,
+            let listing = page(&bucket, &list, token.as_deref()).await?;
+            let checked = order.check(listing.page).map_err(|e| bucket.place(&request(&list, None), e))?;
+            let (mut page, next) = match checked {
+                ControlFlow::Break(page) => (page, None),
+                ControlFlow::Continue(page) => (page, listing.next_token),
+            };
+            if next.is_none() {
+                page.mark_last();
             }
-            let Some(next) = next else { return };
-            listing = next.await.map_err(|e| Error::new(ErrorKind::Unexpected, "the listing's task failed").caused_by(e))??;
+            yield page;
+            token = next;
+            if token.is_none() {
+                return;
+            }
         }
     }
     .boxed()
 }
 
-async fn page(bucket: Arc<Bucket>, list: Arc<List>, token: Option<String>) -> Result<Listing> {
-    let request = request(&list, token.as_deref());
+async fn page(bucket: &Bucket, list: &List, token: Option<&str>) -> Result<Listing> {
+    let request = request(list, token);
     let body = bucket.send(&request).await?.collect(PAGE_BYTES_MAX).await;
-    body.and_then(|body| parse_listing(&body, TokenEncoding::LikeKeys, token.as_deref())).map_err(|e| bucket.place(&request, e))
+    body.and_then(|body| parse_listing(&body, TokenEncoding::LikeKeys, token)).map_err(|e| bucket.place(&request, e))
 }
 
 fn request(list: &List, token: Option<&str>) -> Request<'static> {

@@ -61,14 +61,18 @@ impl Cursor {
         let body = self.bucket.send(&call).await?.collect(PAGE_BYTES_MAX).await?;
         let Listing { page, next_token } = parse_listing(&body, TokenEncoding::Plain, self.token.as_deref())?;
         self.token = next_token;
-        let (page, wants_more) = match &mut self.order {
+        let (mut page, wants_more) = match &mut self.order {
             None => (self.within(page)?, true),
             Some(order) => match order.check(page)? {
                 ControlFlow::Continue(page) => (page, true),
                 ControlFlow::Break(page) => (page, false),
             },
         };
-        Ok((page, !wants_more || self.token.is_none()))
+        let is_last = !wants_more || self.token.is_none();
+        if is_last {
+            page.mark_last();
+        }
+        Ok((page, is_last))
     }
 
     /// What lies between the bounds, in whatever order.

@@ -15,13 +15,14 @@ use crate::storage::key::escape;
 mod body;
 mod document;
 mod listing;
+mod scan;
 
 pub(in crate::storage) use body::{complete_body, delete_body, xml_can_hold};
 pub(in crate::storage) use document::{
     DeleteOutcome, ErrorDocument, UploadsPage, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, upload_id,
     versioning_is_off,
 };
-pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listing};
+pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listing, walk_listing};
 
 /// Deepest nesting that any known answer has, with room to spare.
 const DEPTH_MAX: usize = 16;

@@ -16,12 +16,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::flight::Cargo;
 use crate::storage::Part;
 use crate::storage::checksum::Crc64Hasher;
+use crate::transfer::concurrency::STREAMS_MAX;
 use crate::transfer::parts::{Parts, STREAM_WINDOW_BYTES};
 use crate::transfer::prove::{Digester, judge};
 use crate::transfer::task::{Copied, CopyTask, Proof};
 
-/// How many parts of one object move at a time.
-pub(super) const PARTS_AT_ONCE: usize = 16;
+/// How many parts of one object move at a time: as many as its streams are let through.
+const PARTS_AT_ONCE: usize = STREAMS_MAX;
 
 /// An upload that is being filled.
 struct Filling<'a> {
@@ -104,18 +105,20 @@ impl Copier {
             if filling.needs_nothing(number) {
                 return Ok(Some((number, None)));
             }
-            let slot = self.part_slots.acquire().await.map_err(|e| Error::new(ErrorKind::Unexpected, "the copier was closed").caused_by(e))?;
+            let stream = self.streams.open().await?;
             let range = parts.range(number);
             let reserved = self.budget.reserve(if parts.streamed { STREAM_WINDOW_BYTES } else { range.end - range.start }).await?;
             // It may have waited long for its turn.
-            Ok::<_, Error>(Some((number, Some((slot, reserved)))).filter(|_| !self.context.cancel.is_cancelled()))
+            Ok::<_, Error>(Some((number, Some((stream, reserved)))).filter(|_| !self.context.cancel.is_cancelled()))
         });
         let mut sent: Vec<Option<Sent>> = (0..parts.count()).map(|_| None).collect();
         let mut moved = begun
             .map(|begun| async {
-                let Some((number, permits)) = begun? else { return Ok(None) };
+                let Some((number, admitted)) = begun? else { return Ok(None) };
                 let sent = self.bring(filling, number).await?;
-                drop(permits);
+                if let Some((stream, _reserved)) = admitted {
+                    stream.done(sent.crc.len);
+                }
                 Ok::<_, Error>(Some((number, sent)))
             })
             .buffer_unordered(at_once)

@@ -66,7 +66,13 @@ impl Bench {
     }
 
     fn copier(&self) -> Copier {
-        Copier::new(Arc::new(self.source_faults.clone()), &Location::new(Arc::new(self.destination_faults.clone()), Key::EMPTY), &self.options, &self.context)
+        Copier::new(
+            Arc::new(self.source_faults.clone()),
+            &Location::new(Arc::new(self.destination_faults.clone()), Key::EMPTY),
+            &self.options,
+            &self.context,
+            &Streams::new(&self.options, &self.context),
+        )
     }
 
     /// Puts an object at the source and copies it.
@@ -309,7 +315,13 @@ async fn a_body_that_breaks_goes_on_below_and_one_that_just_stops_fails() {
         let bench = Bench::new(Stated::Crc64, Stated::Crc64).source_fault(broken.first(2));
         bench.source.put(&KEY.into(), Payload::from(bytes(size)), Put::default()).await.expect("a source object");
         let retrying = layered(Arc::new(bench.source_faults.clone()), retry::Options::default(), Clock::default(), Arc::default());
-        let copier = Copier::new(retrying, &Location::new(bench.destination.clone(), Key::EMPTY), &bench.options, &bench.context);
+        let copier = Copier::new(
+            retrying,
+            &Location::new(bench.destination.clone(), Key::EMPTY),
+            &bench.options,
+            &bench.context,
+            &Streams::new(&bench.options, &bench.context),
+        );
         assert_eq!(copier.copy(&bench.task().await).await.expect("a copy").verified(), Proof::Crc64Xz);
         assert_eq!(bench.context.progress.moved_bytes.load(Ordering::Relaxed), size as u64, "no byte is read twice");
 
@@ -450,7 +462,10 @@ async fn one_account_copies_by_itself_and_is_checked() {
         let bench = Bench::new(Stated::Crc64, Stated::Crc64);
         bench.source.put(&KEY.into(), Payload::from(bytes(SMALL)), Put::default()).await.expect("a task's object");
         let task = CopyTask { etag: info.etag, ..bench.task().await };
-        let copied = Copier::new(source, &Location::new(Arc::new(destination.clone()), Key::EMPTY), &options, &context).copy(&task).await.expect("a copy");
+        let copied = Copier::new(source, &Location::new(Arc::new(destination.clone()), Key::EMPTY), &options, &context, &Streams::new(&options, &context))
+            .copy(&task)
+            .await
+            .expect("a copy");
         assert_eq!(copied.verified(), Proof::Crc64Xz);
         assert_eq!(read(&destination).await.as_deref(), Some(&bytes(SMALL)[..]));
         assert_eq!(destination.calls(Operation::Put), copies);

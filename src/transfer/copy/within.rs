@@ -20,6 +20,7 @@ impl Copier {
         }
         let carried = self.carry(&info, None)?;
         let pin = Some(&task.etag).filter(|e| !e.is_empty());
+        let stream = self.streams.open().await?;
         let output = match server.copy(&from.bucket, &ObjectRef::from(&task.source_key), pin, &task.destination_key, &carried.attributes).await {
             Ok(output) => output,
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
@@ -28,6 +29,7 @@ impl Copier {
             }
             Err(error) => return Err(error.into()),
         };
+        stream.done(0);
         let made = ObjectRef { key: task.destination_key.clone(), version: output.version.clone() };
         let mut checksums = output.checksums.clone();
         if stated.agreement(&checksums) == Agreement::Unknown {

@@ -119,20 +119,10 @@ impl Writer {
         if !self.journal.keeps_proofs() {
             return Ok(());
         }
-        let suspect = Proved {
-            size: crc.len,
-            source: End { etag: task.etag.clone(), ..End::default() },
-            destination: End { etag: written.etag.clone(), version: written.version.clone(), ..End::default() },
-            reversed: false,
-            crc64xz: Some(crc.xz),
-            crc64nvme: Some(crc.nvme),
-            source_proof: Proof::None,
-            destination_proof: Proof::None,
-            suspect: true,
-            when: self.clock.now(),
-            run: 0,
-        };
-        self.journal.prove(&task.key, suspect).await?;
+        let source = End { etag: task.etag.clone(), ..End::default() };
+        let destination = End { etag: written.etag.clone(), version: written.version.clone(), ..End::default() };
+        let sent = Proved::new(crc.len, (source, destination), &crc.checksums(), (Proof::None, Proof::None), self.clock.now());
+        self.journal.prove(&task.key, Proved { suspect: true, ..sent }).await?;
         self.journal.flush().await
     }
 

@@ -89,8 +89,11 @@ async fn joined(source: &Listing, destination: &Listing) -> (Vec<(String, Said, 
         Side::Unknown(_) => Said::Unknown,
     };
     let mut all = Vec::new();
-    while let Some(pairing) = join.next().await {
+    loop {
+        join.arrive().await;
+        let Some(pairing) = join.pairing() else { break };
         all.push((Key::from(pairing.key).to_string(), said(&pairing.source), said(&pairing.destination)));
+        join.advance();
     }
     (all, join.licenses_deletes())
 }

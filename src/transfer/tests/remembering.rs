@@ -82,6 +82,29 @@ async fn a_run_that_changes_nothing_makes_listing_requests_only() {
     assert!(told(&events, Action::Copy, Status::Ok).contains("a"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn proofs_are_found_and_forgotten_in_every_range() {
+    let small = |stated| MemoryOptions { stated, page_keys_max: 20, ..MemoryOptions::default() };
+    let lasting = Lasting::with(small(Stated::Composite), small(Stated::Nothing));
+    let names = many("k", 1500);
+    lasting.world.fill(&names.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
+    assert_eq!(lasting.run(Options::default()).await.0.copied, 1500);
+    let before = (lasting.requests(), lasting.listings());
+    assert_eq!(lasting.run(Options::default()).await.0.skipped, 1500);
+    let listings = lasting.listings() - before.1;
+    assert_eq!(lasting.requests() - before.0, listings, "a proof was not found");
+    assert!(listings > 2 * 75, "it was one range");
+    let gone: Vec<&String> = names.iter().step_by(7).collect();
+    for store in [&lasting.world.source, &lasting.world.destination] {
+        let objects: Vec<ObjectRef> = gone.iter().map(|key| Key::from(key.as_str()).into()).collect();
+        assert!(store.delete(futures::stream::iter(objects).boxed()).all(|(_, deleted)| std::future::ready(deleted.is_ok())).await);
+    }
+    assert_eq!(lasting.run(Options::default()).await.0.skipped, 1500 - gone.len() as u64);
+    let journal = lasting.journal(&lasting.world.job(Options::default())).await;
+    let left: Vec<String> = journal.proofs(None, 2000).await.expect("a journal").into_iter().map(|(key, _)| key.to_string()).collect();
+    assert_eq!(left, names.iter().enumerate().filter(|(n, _)| n % 7 > 0).map(|(_, key)| key.clone()).collect::<Vec<_>>());
+}
+
 /// What was there before Dragon came is looked at once.
 #[tokio::test(start_paused = true)]
 async fn what_a_head_has_shown_to_be_equal_is_remembered() {
@@ -142,24 +165,26 @@ async fn an_object_that_came_out_wrong_is_not_believed_for_its_stamp() {
 #[tokio::test(start_paused = true)]
 async fn a_run_goes_on_near_where_an_interrupted_one_stopped() {
     let lasting = Lasting::new();
+    // In one range, so that its last page is the last.
+    let in_order = || Options { list_ranges_max: 1, ..Options::default() };
     let keys: Vec<String> = (0..11_500).map(|n| format!("k{n:05}")).collect();
     for key in &keys {
         put(&*lasting.world.source, key, "x").await;
     }
     lasting.world.clock.sleep(Duration::from_secs(3600)).await;
-    lasting.run(Options::default()).await;
+    lasting.run(in_order()).await;
     // A run that dies in its last pages.
     lasting.world.source.add(Fault::fail(Operation::List, ErrorKind::Unavailable).after(11));
-    let (report, _) = lasting.run(Options::default()).await;
+    let (report, _) = lasting.run(in_order()).await;
     assert!(report.stopped.is_some());
     lasting.world.source.clear();
-    let (report, events) = lasting.run(Options::default()).await;
+    let (report, events) = lasting.run(in_order()).await;
     assert_eq!((report.exit_code(), report.source_keys), (0, 1_500));
     assert!(events.iter().any(|event| matches!(event, Event::Notice(notice) if notice.message.contains("k09999") && notice.message.contains("10000 keys"))));
     // That one came to its end; and deletes, other options and an explicit wish always begin at the beginning.
-    assert_eq!(lasting.run(Options::default()).await.0.source_keys, 11_500);
+    assert_eq!(lasting.run(in_order()).await.0.source_keys, 11_500);
     lasting.world.source.add(Fault::fail(Operation::List, ErrorKind::Unavailable).after(11));
-    lasting.run(Options::default()).await;
+    lasting.run(in_order()).await;
     lasting.world.source.clear();
     assert_eq!(lasting.run(deleting()).await.0.source_keys, 11_500);
 }

@@ -72,7 +72,7 @@ impl World {
         let journal = Arc::new(FusedJournal { inner: opened.clone(), fuse: fuse.clone() });
         let mut job = Job::new(source, destination);
         job.options.delete = true;
-        job.options.concurrency = CONCURRENCY;
+        job.options.concurrency = Some(CONCURRENCY);
         job.options.part_size_bytes = Some(PART_BYTES);
         let context = Context { journal, ..Context::default() };
         let report = tokio::select! {

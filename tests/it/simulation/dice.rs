@@ -156,7 +156,7 @@ impl Dice {
             dry_run: self.one_in(20),
             compare: if both_state && self.one_in(4) { Compare::Checksum } else { Compare::Default },
             report_unchanged: self.one_in(4),
-            concurrency: self.pick(&[1, 2, 3, 8, 32]),
+            concurrency: self.pick(&[Some(1), Some(2), Some(3), Some(8), None]),
             part_size_bytes: self.pick(&[None, Some(PART_BYTES), Some(PART_BYTES), Some(2 * PART_BYTES)]),
             memory_bytes: 8 << 20,
             errors_max: self.one_in(20).then_some(1),

@@ -3,8 +3,11 @@
 use std::ops::ControlFlow;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::Offset;
 
+use super::scan::scan;
 use super::{Visit, broken, walk};
 use crate::error::{Error, Result};
 use crate::storage::List;
@@ -35,13 +38,35 @@ pub(in crate::storage) struct Listing {
 ///
 /// Fails with [`ErrorKind::Integrity`](crate::error::ErrorKind::Integrity) on anything but a whole listing that says whether it is the last.
 pub(in crate::storage) fn parse_listing(body: &[u8], tokens: TokenEncoding, sent_token: Option<&str>) -> Result<Listing> {
+    judge(|decode| scan_or_walk(body, decode), tokens, sent_token)
+}
+
+/// As [`parse_listing`], without the scan: what it is held against.
+pub(in crate::storage) fn walk_listing(body: &[u8], tokens: TokenEncoding, sent_token: Option<&str>) -> Result<Listing> {
+    judge(|decode| walked(body, decode), tokens, sent_token)
+}
+
+fn scan_or_walk(body: &[u8], decode: bool) -> Result<Reading> {
+    let mut reading = Reading::new(decode);
+    if scan(body, &mut reading).is_none() {
+        reading = walked(body, decode)?;
+    }
+    Ok(reading)
+}
+
+fn walked(body: &[u8], decode: bool) -> Result<Reading> {
+    let mut reading = Reading::new(decode);
+    walk(body, &mut reading)?;
+    Ok(reading)
+}
+
+/// Takes what was read for a listing if it is a whole one.
+fn judge(read: impl Fn(bool) -> Result<Reading>, tokens: TokenEncoding, sent_token: Option<&str>) -> Result<Listing> {
     // Some servers say only behind the keys how these are encoded, some ignore the wish. Nearly all do as asked, so read it
     // that way and once more where it turns out otherwise.
-    let mut reading = Reading::new(true);
-    walk(body, &mut reading)?;
+    let mut reading = read(true)?;
     if !reading.url_encoded {
-        reading = Reading::new(false);
-        walk(body, &mut reading)?;
+        reading = read(false)?;
     }
     if reading.undecodable {
         return Err(broken("a key is not url-encoded as the listing says"));
@@ -207,7 +232,20 @@ impl Visit for Reading {
 
 fn time(text: &str) -> Result<Timestamp> {
     static PARSER: DateTimeParser = DateTimeParser::new();
+    if let Some(time) = utc_milliseconds(text.as_bytes()) {
+        return Ok(time);
+    }
     PARSER.parse_timestamp(text).map_err(|_| broken("a last-modified is no time"))
+}
+
+/// `2018-12-28T09:41:56.000Z`: how both clouds write a time. `None` for all else.
+fn utc_milliseconds(text: &[u8]) -> Option<Timestamp> {
+    let [y0, y1, y2, y3, b'-', mo0, mo1, b'-', d0, d1, b'T', h0, h1, b':', mi0, mi1, b':', s0, s1, b'.', f0, f1, f2, b'Z'] = text else { return None };
+    let number = |digits: &[&u8]| digits.iter().try_fold(0_i16, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i16::from(**digit - b'0')));
+    let two = |tens, ones| number(&[tens, ones]).map(|number| number as i8);
+    let nanosecond = i32::from(number(&[f0, f1, f2])?) * 1_000_000;
+    let civil = DateTime::new(number(&[y0, y1, y2, y3])?, two(mo0, mo1)?, two(d0, d1)?, two(h0, h1)?, two(mi0, mi1)?, two(s0, s1)?, nanosecond).ok()?;
+    Offset::UTC.to_timestamp(civil).ok()
 }
 
 /// Holds the pages of one listing to what was asked: every key under the prefix, after `after`, in strictly ascending order
@@ -299,6 +337,7 @@ mod tests {
             contents("a+b%2F%E4%B8%AD%01"),
             contents("c").replace("Normal", "Symlink"),
         );
+        assert!(scan(document(&inner).as_bytes(), &mut Reading::new(true)).is_some(), "such a page takes the short way");
         let listing = parse(&inner).expect("a listing");
         assert_eq!(listing.next_token.as_deref(), Some("a+b"));
         let entry = listing.page.entry(0);
@@ -367,6 +406,76 @@ mod tests {
         assert!(order.check(page(&["p/c"])).is_err(), "a repeated page");
         let ControlFlow::Break(last) = order.check(page(&["p/d", "p/x", "p/y"])).expect("in order") else { panic!("upto is reached") };
         assert_eq!(last.len(), 2);
+    }
+
+    #[test]
+    fn a_time_is_what_the_parser_says() {
+        for text in ["2018-12-28T09:41:56.000Z", "0001-01-01T00:00:00.001Z", "9998-12-31T23:59:59.999Z", "2024-02-29T00:00:00.123Z"] {
+            assert_eq!(utc_milliseconds(text.as_bytes()), text.parse().ok(), "{text}");
+            assert!(utc_milliseconds(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in ["2023-02-29T00:00:00.000Z", "2018-12-28T24:00:00.000Z", "2018-12-28T09:41:60.000Z", "2018-12-28T09:41:56Z", "2018-12-28 09:41:56.000Z"] {
+            assert_eq!(utc_milliseconds(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// Pages as services write them, with up to three pieces of anything put in the place of others.
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let foreign = prop::sample::select(vec![
+            "&amp;",
+            "&lt;",
+            "&x;",
+            "<![CDATA[k]]>",
+            "<!-- c -->",
+            "<Key>",
+            "</Key>",
+            "<Key/>",
+            "<Contents>",
+            "</Contents>",
+            "<Size>-1</Size>",
+            "%",
+            "+",
+            "\n",
+            "<IsTruncated>true</IsTruncated>",
+            "<EncodingType>url</EncodingType>",
+            " a=\"b\"",
+            "s3:",
+            "\u{feff}",
+            "中",
+            "<CommonPrefixes><Prefix>p</Prefix></CommonPrefixes>",
+        ]);
+        let keys = prop::collection::vec("[a-c/%+&;\\u{e9} ]{0,6}", 0..4);
+        (keys, any::<bool>(), prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, foreign), 0..4)).prop_map(|(keys, encoded, changes)| {
+            let mut inner = String::from("<IsTruncated>false</IsTruncated>");
+            inner.push_str(if encoded { "<EncodingType>url</EncodingType>" } else { "" });
+            for key in keys {
+                let key = if encoded { encode_query(key.as_bytes()) } else { key.replace('&', "&amp;") };
+                inner.push_str(&contents(&key));
+            }
+            let mut body = document(&inner).into_bytes();
+            for (at, len, foreign) in changes {
+                let at = at.index(body.len());
+                let end = body.len().min(at + len);
+                body.splice(at..end, foreign.bytes());
+            }
+            body
+        })
+    }
+
+    fn told(listing: Result<Listing>) -> std::result::Result<(Vec<String>, Vec<Key>, Option<String>), String> {
+        let listing = listing.map_err(|e| e.to_string())?;
+        Ok((listing.page.iter().map(|entry| format!("{entry:?}")).collect(), listing.page.prefixes().to_vec(), listing.next_token))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn a_scanned_page_is_what_the_parser_reads(body in body()) {
+            for tokens in [TokenEncoding::LikeKeys, TokenEncoding::Plain] {
+                prop_assert_eq!(told(parse_listing(&body, tokens, None)), told(walk_listing(&body, tokens, None)));
+            }
+        }
     }
 
     proptest! {

@@ -267,7 +267,7 @@ async fn a_run_that_is_to_stop_ends_its_parts_and_keeps_them() {
     let mut bench = Lasting::new(Stated::Crc64, Stated::Crc64).await;
     bench.fill_source().await;
     bench.destination_faults.add(Fault::on(Operation::UploadPart, Effect::Delay(Duration::from_secs(1))));
-    bench.options.concurrency = 1;
+    bench.options.concurrency = Some(1);
     let (copier, task) = (bench.copier(), bench.task().await);
     let stop = async {
         bench.context.clock.sleep(Duration::from_millis(1500)).await;
