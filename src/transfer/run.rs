@@ -220,9 +220,9 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
     let cursor = |location: &Location| Cursor::open(&location.tree(), after, options.shard, spill.clone());
     let known = Known::open(context.journal.clone(), after.cloned(), !options.dry_run, options.shard);
     let join = Join::new(cursor(&job.source), cursor(&job.destination), known, to_the_end, context.progress.clone());
-    // Two trees on one machine's disks gain nothing by being walked in several places at once.
-    let all_local = [&job.source, &job.destination].iter().all(|end| end.storage.capabilities().service == Service::Local);
-    let mut feed = Feed::listed(Ranges::new(join, if all_local { 1 } else { options.list_ranges_max }), checkpoint.map_or(0, |checkpoint| checkpoint.keys));
+    let ranges_max = options.list_ranges_max.min(ranges_max([&job.source, &job.destination].map(|end| end.storage.capabilities().service)));
+    let settled = checkpoint.map_or(0, |checkpoint| checkpoint.keys);
+    let mut feed = Feed::listed(Ranges::new(join, ranges_max), settled);
     tokio::select! {
         biased;
         arrived = feed.arrive() => arrived?,
@@ -240,6 +240,19 @@ async fn open(job: &Job, context: &Context, spill: &SpillDir, checkpoint: Option
         context.tell(Event::Notice(Notice { key: None, message: what })).await;
     }
     Ok(feed)
+}
+
+/// In how many ranges it is worth listing two places.
+fn ranges_max(services: [Service; 2]) -> usize {
+    match services {
+        // object_store begins at the first key for some services, whatever key the range lies behind.
+        [Service::ObjectStore, _] | [_, Service::ObjectStore] => 1,
+        // Two trees on one machine's disks gain nothing by being walked in several places at once.
+        [Service::Local, Service::Local] => 1,
+        // Each piece of a tree reads anew the directories that lead to it.
+        [Service::Local, _] | [_, Service::Local] => 4,
+        _ => usize::MAX,
+    }
 }
 
 /// Puts into the report how the drive and the listings ended.

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -47,15 +48,31 @@ impl fmt::Display for Numbers {
     }
 }
 
-fn page(first: usize, gap: usize) -> Page {
+fn key(number: usize) -> String {
+    format!("photos/2026/{number:09}/original.jpg")
+}
+
+fn page(numbers: Range<usize>, gap: usize) -> Page {
     let mut page = Page::new();
-    for number in (first..first + PAGE_KEYS).filter(|number| gap == 0 || number % gap != 1) {
-        let key = format!("photos/2026/{number:09}/original.jpg");
+    for number in numbers.filter(|number| gap == 0 || number % gap != 1) {
+        let key = key(number);
         let etag = "900150983cd24fb0d6963f7d28e17f72";
         let modified = Some(jiff::Timestamp::UNIX_EPOCH);
         page.push(Entry { key: key.as_bytes(), size: 7, etag, modified, storage_class: "STANDARD", kind: Kind::Object });
     }
     page
+}
+
+impl Numbers {
+    /// How many keys lie up to this one.
+    fn upto(&self, bound: &Key) -> usize {
+        let (mut low, mut high) = (0, self.keys);
+        while low < high {
+            let middle = low.midpoint(high);
+            if key(middle).as_bytes() <= bound.as_bytes() { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
 }
 
 #[async_trait]
@@ -68,9 +85,10 @@ impl Storage for Numbers {
         self.bucket.identity()
     }
 
-    fn list(&self, _: List) -> BoxStream<'static, Result<Page>> {
+    fn list(&self, list: List) -> BoxStream<'static, Result<Page>> {
+        let (first, end) = (list.after.map_or(0, |after| self.upto(&after)), list.upto.map_or(self.keys, |upto| self.upto(&upto)));
         let gap = self.gap;
-        stream::iter((0..self.keys).step_by(PAGE_KEYS)).map(move |first| Ok(page(first, gap))).boxed()
+        stream::iter((first..end).step_by(PAGE_KEYS)).map(move |first| Ok(page(first..end.min(first + PAGE_KEYS), gap))).boxed()
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {

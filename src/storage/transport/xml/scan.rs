@@ -15,6 +15,17 @@ const DEPTH_MAX: usize = 5;
 /// The entities that a page has: an ETag's quotes, as the services and Go's servers write them, and an ampersand in a name.
 const ENTITIES: [(&str, char); 3] = [("&quot;", '"'), ("&#34;", '"'), ("&amp;", '&')];
 
+/// Which bytes a plain name is made of.
+const NAME: [bool; 256] = {
+    let mut name = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        name[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    name
+};
+
 /// Tells the whole document to `visit`. `None`: it is not of the known shape or the visitor refused it, and is to be walked with a
 /// fresh visitor.
 pub(super) fn scan(body: &[u8], visit: &mut impl Visit) -> Option<()> {
@@ -28,8 +39,12 @@ pub(super) fn scan(body: &[u8], visit: &mut impl Visit) -> Option<()> {
     visit.open(depth, root).ok()?;
     let mut unescaped = String::new();
     while depth > 0 {
-        let tag = at + memchr::memchr(b'<', bytes.get(at..)?)?;
-        let text = &document[at..tag];
+        // One search finds the end of a text, or that there is something to unescape.
+        let found = if bytes.get(at) == Some(&b'<') { at } else { at + memchr::memchr2(b'<', b'&', bytes.get(at..)?)? };
+        let (tag, text) = match bytes[found] {
+            b'<' => (found, &document[at..found]),
+            _ => unescape(document, at, found, &mut unescaped)?,
+        };
         if bytes.get(tag + 1) == Some(&b'/') {
             let name = open[depth - 1];
             at = tag + 2 + name.len() + 1;
@@ -37,14 +52,11 @@ pub(super) fn scan(body: &[u8], visit: &mut impl Visit) -> Option<()> {
             if closed != name.as_bytes() {
                 return None;
             }
-            visit.close(depth, name, unescape(text, &mut unescaped)?).ok()?;
+            visit.close(depth, name, text).ok()?;
             depth -= 1;
             continue;
         }
-        // What stands before an opening tag is told to nobody, but it may be broken.
-        if memchr::memchr(b'&', text.as_bytes()).is_some() {
-            return None;
-        }
+        // What stands before an opening tag is told to nobody.
         let name = name(&document[tag + 1..])?;
         at = tag + 1 + name.len();
         visit.open(depth + 1, name).ok()?;
@@ -80,24 +92,25 @@ fn root(document: &str) -> Option<(&str, usize)> {
 
 /// The plain name that a text begins with.
 fn name(text: &str) -> Option<&str> {
-    let len = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let len = text.bytes().take_while(|byte| NAME[usize::from(*byte)]).count();
     (len > 0).then(|| &text[..len])
 }
 
-/// A text without its entities. `None` where it has an unknown one.
-fn unescape<'a>(text: &'a str, buffer: &'a mut String) -> Option<&'a str> {
-    let Some(first) = memchr::memchr(b'&', text.as_bytes()) else { return Some(text) };
+/// A text that begins at `at` and has its first entity at `entity`: where the tag behind it begins, and the text without its entities.
+/// `None` where it has an unknown one.
+fn unescape<'a>(document: &'a str, at: usize, entity: usize, buffer: &'a mut String) -> Option<(usize, &'a str)> {
+    let bytes = document.as_bytes();
     buffer.clear();
-    let (mut plain, mut rest) = text.split_at(first);
-    loop {
-        buffer.push_str(plain);
-        if rest.is_empty() {
-            return Some(buffer);
-        }
-        let (behind, char) = ENTITIES.iter().find_map(|(entity, char)| Some((rest.strip_prefix(entity)?, *char)))?;
+    buffer.push_str(&document[at..entity]);
+    let mut found = entity;
+    while bytes[found] == b'&' {
+        let (len, char) = ENTITIES.iter().find_map(|(entity, char)| document[found..].starts_with(entity).then_some((entity.len(), *char)))?;
         buffer.push(char);
-        (plain, rest) = behind.split_at(memchr::memchr(b'&', behind.as_bytes()).unwrap_or(behind.len()));
+        let plain = found + len;
+        found = plain + memchr::memchr2(b'<', b'&', bytes.get(plain..)?)?;
+        buffer.push_str(&document[plain..found]);
     }
+    Some((found, buffer))
 }
 
 #[cfg(test)]
