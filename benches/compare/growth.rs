@@ -18,8 +18,8 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
     let objects = (4..=most.min(6)).map(|power| Workload::copy("growth", "Copying small objects", 10_u64.pow(power), 4 << 10));
     let keys = (4..=most).map(|power| Workload::compare("growth", "Nothing to do", 10_u64.pow(power), Shape::Flat));
     let measure = |workload: Workload| {
-        let rounds = if workload.objects >= 1_000_000 { options.rounds.min(LARGE_ROUNDS) } else { options.rounds };
-        run::measure_workload(&Options { rounds, peers: vec![Peer::Dragon], ..options.clone() }, &workload)
+        let rounds_max = if workload.objects >= 1_000_000 { LARGE_ROUNDS } else { usize::MAX };
+        run::measure_workload(&options.alone(Peer::Dragon, rounds_max), &workload)
     };
     let copied: Vec<Measured> = objects.map(measure).collect::<io::Result<_>>()?;
     let compared: Vec<Measured> = keys.map(measure).collect::<io::Result<_>>()?;

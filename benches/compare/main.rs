@@ -1,6 +1,7 @@
 //! Dragon beside its peers: whole processes, on the same work, in one run. benches/README.md tells how to use it and what it shows.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time, and its server's threads may sleep")]
+#![cfg_attr(test, allow(unused_imports, dead_code, reason = "Cargo compiles a benchmark's tests and leaves them out: tests.rs runs them"))]
 
 use std::io;
 
@@ -20,6 +21,7 @@ mod run;
 mod server;
 mod service;
 mod trouble;
+mod verdict;
 mod wan;
 mod workload;
 mod yardstick;

@@ -10,6 +10,7 @@ use crate::chart::{self, Bar, Panel, figure};
 use crate::machine::Machine;
 use crate::peer::Peer;
 use crate::run::{Floor, Measured, Options, Outcome, Row, Sample, median};
+use crate::verdict;
 use crate::workload::{Scale, Unit, Who, Workload};
 
 /// Writes `loopback.md`, `loopback.svg` and `loopback.json` into the folder.
@@ -84,18 +85,60 @@ fn table(options: &Options, outcome: &Outcome, machine: &Machine) -> String {
         "`cargo bench --bench compare -- {}--rounds {} --scale {}`: {} rounds in rotated order, medians (least-most); client on core 0, servers on core 1; \
          CPU is user and system time of the client's whole process tree. Every destination was compared with its source after every run.\n",
         options.workloads.iter().map(|name| format!("{name} ")).collect::<String>(),
-        options.rounds,
+        options.rounds(),
         if options.scale == Scale::Full { "full" } else { "small" },
-        options.rounds,
+        options.rounds(),
     );
     floor(&mut out, "Floor F, a socket relay", &outcome.floor);
     if let Some(floor_with_tls) = &outcome.tls_floor {
         floor(&mut out, "Floor with TLS on both legs (rustls)", floor_with_tls);
     }
+    out.push_str(&summary(outcome));
+    out.push_str(&verdict::table(options.scale, outcome));
     for measured in &outcome.measured {
         workload(&mut out, outcome, measured);
     }
     out
+}
+
+/// Everyone's CPU time on what everyone did, in one table: fit for a README.
+fn summary(outcome: &Outcome) -> String {
+    let compared: Vec<&Measured> = outcome.measured.iter().filter(|measured| measured.workload.who == Who::Everyone).collect();
+    let mut peers: Vec<Peer> = compared.iter().flat_map(|measured| measured.rows.iter().map(|row| row.peer)).collect();
+    peers.sort();
+    peers.dedup();
+    if compared.is_empty() {
+        return String::new();
+    }
+    let cells = |cell: &dyn Fn(&Measured) -> String| compared.iter().map(|measured| format!(" {} |", cell(measured))).collect::<String>();
+    let mut out = format!("| client |{}\n|---|{}\n", cells(&|measured| measured.workload.title.clone()), cells(&|_| "---".into()));
+    out.push_str(&format!("| |{}\n", cells(&|measured| measured.workload.unit_name().into())));
+    if compared.iter().any(|measured| measured.workload.unit() == Unit::Gib) {
+        let relay = cells(&|measured| match measured.workload.unit() {
+            Unit::Gib => figure(floor_of(outcome, &measured.workload).cpu_seconds_per_gib()),
+            _ => String::new(),
+        });
+        out.push_str(&format!("| socket relay, the floor |{relay}\n"));
+    }
+    for peer in peers {
+        let cost = |measured: &Measured| {
+            let row = measured.rows.iter().find(|row| row.peer == peer)?;
+            Some(row.range(|sample| measured.workload.cost(sample)).median)
+        };
+        let show = |measured: &Measured| match cost(measured) {
+            None => String::new(),
+            Some(cost) if cost.is_nan() => "failed".into(),
+            Some(cost) if peer == Peer::Dragon => format!("**{}**", figure(cost)),
+            Some(cost) => figure(cost),
+        };
+        out.push_str(&format!("| {} |{}\n", peer.title(), cells(&show)));
+    }
+    out + "\n"
+}
+
+/// The floor that a workload stands on.
+fn floor_of<'a>(outcome: &'a Outcome, workload: &Workload) -> &'a Floor {
+    outcome.tls_floor.as_ref().filter(|_| workload.tls).unwrap_or(&outcome.floor)
 }
 
 fn floor(out: &mut String, title: &str, floor: &Floor) {
@@ -111,7 +154,7 @@ fn floor(out: &mut String, title: &str, floor: &Floor) {
 
 fn workload(out: &mut String, outcome: &Outcome, measured: &Measured) {
     let workload = &measured.workload;
-    let floor = if workload.tls { outcome.tls_floor.as_ref().unwrap_or(&outcome.floor) } else { &outcome.floor };
+    let floor = floor_of(outcome, workload);
     let of_floor = workload.unit() == Unit::Gib;
     let _ = writeln!(out, "## {}\n", workload.title);
     let ratio_head = if of_floor { " / floor |" } else { "" };
@@ -125,7 +168,7 @@ fn workload(out: &mut String, outcome: &Outcome, measured: &Measured) {
     for row in &measured.rows {
         let cost = row.range(|sample| workload.cost(sample));
         let ratio = if of_floor { format!(" {:.2} |", cost.median / floor.cpu_seconds_per_gib()) } else { String::new() };
-        let requests = row.range(|sample| sample.report.count.requests as f64 / workload.per_how_many()).median;
+        let requests = row.range(|sample| workload.requests(&sample.report.count) as f64 / workload.per_how_many()).median;
         let failures: Vec<&str> = row.samples.iter().filter_map(|sample| sample.failure.as_deref()).collect();
         let verified = match failures.first() {
             None => format!("{} of {}", row.samples.len(), row.samples.len()),
@@ -154,7 +197,7 @@ fn panels(outcome: &Outcome) -> Vec<Panel> {
             let workload = &measured.workload;
             let mut bars: Vec<Bar> = Vec::new();
             if workload.unit() == Unit::Gib {
-                let floor = if workload.tls { outcome.tls_floor.as_ref().unwrap_or(&outcome.floor) } else { &outcome.floor };
+                let floor = floor_of(outcome, workload);
                 let value = floor.cpu_seconds_per_gib();
                 bars.push(Bar { label: "socket relay (floor)".into(), value, min: value, max: value, ours: false });
             }
@@ -169,7 +212,7 @@ fn panels(outcome: &Outcome) -> Vec<Panel> {
 
 fn raw(options: &Options, outcome: &Outcome, machine: &Machine) -> serde_json::Value {
     let workloads: Vec<_> = outcome.measured.iter().map(Measured::raw).collect();
-    json!({ "machine": machine, "rounds": options.rounds, "floor": outcome.floor, "tls_floor": outcome.tls_floor, "workloads": workloads })
+    json!({ "machine": machine, "rounds": options.rounds(), "floor": outcome.floor, "tls_floor": outcome.tls_floor, "workloads": workloads })
 }
 
 impl Measured {

@@ -28,9 +28,9 @@ const DRIFT_MAX: f64 = 0.15;
 pub(crate) struct Options {
     /// w1, w1-https, w2, w3, w4 (and what begins with such a name, as w4-flat), growth, w5, w6, w7, w9; w1 to w4 where none is named
     pub(crate) workloads: Vec<String>,
-    /// Rounds
-    #[arg(long, default_value_t = 5)]
-    pub(crate) rounds: usize,
+    /// Rounds: five, but one of the small scale
+    #[arg(long)]
+    rounds: Option<usize>,
     /// How large
     #[arg(long, value_enum, default_value_t = Scale::Small)]
     pub(crate) scale: Scale,
@@ -43,6 +43,18 @@ pub(crate) struct Options {
     /// Where table, chart and raw numbers go
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results"))]
     pub(crate) out: PathBuf,
+}
+
+impl Options {
+    /// How often everyone does everything.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.scale == Scale::Full { 5 } else { 1 })
+    }
+
+    /// The same for one client, in so many rounds at most.
+    pub(crate) fn alone(&self, peer: Peer, rounds_max: usize) -> Self {
+        Self { rounds: Some(self.rounds().min(rounds_max)), peers: vec![peer], ..self.clone() }
+    }
 }
 
 /// What one client did in one round.
@@ -207,7 +219,7 @@ pub(crate) fn measure_workload(options: &Options, workload: &Workload) -> io::Re
         let sample = once(options, workload, Peer::Dragon, &backend, lasting.path(), certificate.as_deref())?;
         tell("dragon, first sync", &sample);
     }
-    for round in 0..options.rounds {
+    for round in 0..options.rounds() {
         for place in 0..rows.len() {
             let at = (place + round) % rows.len();
             let peer = rows[at].peer;

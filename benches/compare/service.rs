@@ -83,6 +83,16 @@ pub(crate) struct Target {
     pub(crate) bytes: u64,
 }
 
+/// Requests that are about a bucket, and not about one of its objects.
+const BUCKET_OPERATIONS: [&str; 6] = ["list", "list_uploads", "list_buckets", "head_bucket", "bucket_setting", "create_bucket"];
+
+impl Count {
+    /// Requests that are about objects: not listings, nor what is asked of a bucket.
+    pub(crate) fn object_requests(&self) -> u64 {
+        self.operations.iter().filter(|(name, _)| !BUCKET_OPERATIONS.contains(&name.as_str())).map(|(_, count)| count).sum()
+    }
+}
+
 impl Report {
     /// Whether the target holds exactly what the source holds.
     pub(crate) fn is_complete(&self) -> bool {

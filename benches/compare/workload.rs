@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::peer::Peer;
 use crate::server::Shape;
+use crate::service::Count;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -182,11 +183,19 @@ impl Workload {
         }
     }
 
-    /// What requests are counted by: objects, or pages of a thousand keys on both sides.
+    /// What requests are counted by: objects, or thousands of keys on both sides.
     pub(crate) fn per(&self) -> &'static str {
         match self.task {
-            Task::Copy => "per object",
+            Task::Copy => "per object, listings apart",
             Task::Compare { .. } => "per 1,000 + 1,000 keys",
+        }
+    }
+
+    /// The requests that count.
+    pub(crate) fn requests(&self, count: &Count) -> u64 {
+        match self.task {
+            Task::Copy => count.object_requests(),
+            Task::Compare { .. } => count.requests,
         }
     }
 

@@ -1,25 +1,19 @@
 //! One connection: requests are answered one behind the other until the client goes.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use md5::{Digest, Md5};
-
 use super::Server;
-use super::content::{Hasher, hex};
-use super::dialect::{Dialect, base64};
+use super::dialect::Dialect;
 use super::fault::{Fault, STALL};
 use super::listing::{self, Ask};
 use super::request::{Operation, Request};
-use super::store::{Metadata, Object, Stored, StoredPart, Upload, opaque};
-use super::time::{http_date, iso8601, now};
 use super::wire::{Head, Stream, Wire};
 use super::xml::{escape, texts, unescape};
 
-/// Headers of a write that come back with the object, beside the user's own.
-const KEPT: [&str; 6] = ["content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires"];
+mod object;
+mod upload;
 
 /// Serves a connection to its end: of the cloud whose dialect this is, or of the control port.
 pub(super) fn serve(server: &Arc<Server>, dialect: Option<Dialect>, stream: Stream) {
@@ -185,147 +179,6 @@ impl Connection<'_> {
         // Looking whether a key is there is nobody's fault.
         self.error(request, 404, "", "NoSuchKey", "there is no object of this key")
     }
-
-    fn describe(&self, dialect: Dialect, object: &Object, whole: bool) -> String {
-        let mut headers = format!("etag: \"{}\"\r\nlast-modified: {}\r\naccept-ranges: bytes\r\n", dialect.etag(&object.etag), http_date(object.modified));
-        // S3 states a checksum of the whole only with the whole; OSS with any range.
-        if whole || dialect == Dialect::Oss {
-            headers.push_str(&dialect.checksum(object.crcs));
-        }
-        if dialect == Dialect::Oss {
-            headers.push_str("x-oss-object-type: Normal\r\nx-oss-storage-class: Standard\r\n");
-        }
-        if !object.metadata.iter().any(|(name, _)| &**name == "content-type") {
-            headers.push_str("content-type: application/octet-stream\r\n");
-        }
-        for (name, value) in &object.metadata {
-            headers.push_str(&format!("{name}: {value}\r\n"));
-        }
-        headers
-    }
-
-    fn head(&mut self, request: &Request<'_>) -> Answered {
-        let Some(object) = self.server.store.find(&request.bucket, &request.key) else { return self.missing(request) };
-        let headers = self.describe(request.dialect, &object, true);
-        self.write_head(200, &headers, object.size);
-        self.wire.send_with(b"")?;
-        Ok(self.wire.stream.flush()?)
-    }
-
-    fn get(&mut self, request: &Request<'_>, fault: Fault) -> Answered {
-        self.wire.body(request.head, &mut |_| {})?;
-        let Some(object) = self.server.store.find(&request.bucket, &request.key) else { return self.missing(request) };
-        let Some(start) = object.start else { return self.refuse(request, 500, "InternalError", "this object's bytes were not kept") };
-        if request.header("if-match").is_some_and(|etag| !etag.trim_matches('"').eq_ignore_ascii_case(&object.etag)) {
-            return self.refuse(request, 412, "PreconditionFailed", "the object has another ETag");
-        }
-        let range = match request.header("range").map(|range| read_range(range, object.size)) {
-            None => None,
-            Some(Some(range)) => Some(range),
-            Some(None) => return self.refuse(request, 416, "InvalidRange", "the range lies outside the object"),
-        };
-        let mut headers = self.describe(request.dialect, &object, range.is_none());
-        if let Some((first, last)) = range {
-            headers.push_str(&format!("content-range: bytes {first}-{last}/{}\r\n", object.size));
-        }
-        let (first, last) = range.unwrap_or((0, object.size.wrapping_sub(1)));
-        let length = if object.size == 0 { 0 } else { last + 1 - first };
-        self.write_head(if range.is_some() { 206 } else { 200 }, &headers, length);
-        let cut_at = matches!(fault, Fault::Reset | Fault::Truncate).then_some(length / 2);
-        let mut sent = 0;
-        let mut spoil = fault == Fault::Corrupt;
-        while sent < length || !self.wire.out.is_empty() {
-            let bytes = self.server.store.content.bytes(start, first + sent, cut_at.unwrap_or(length) - sent);
-            let spoilt = std::mem::take(&mut spoil).then(|| {
-                let mut spoilt = bytes.to_vec();
-                spoilt.iter_mut().take(1).for_each(|byte| *byte ^= 1);
-                spoilt
-            });
-            let bytes = spoilt.as_deref().unwrap_or(bytes);
-            let written = if self.wire.out.is_empty() { 0 } else { self.wire.send_with(bytes)? };
-            self.wire.stream.write_all(&bytes[written..])?;
-            sent += bytes.len() as u64;
-            self.server.counters.bytes_out.fetch_add(bytes.len() as u64, Relaxed);
-            if cut_at == Some(sent) {
-                self.wire.stream.flush()?;
-                return Err(self.cut(fault));
-            }
-        }
-        Ok(self.wire.stream.flush()?)
-    }
-
-    /// Ends the connection in the way that the fault says.
-    fn cut(&self, fault: Fault) -> End {
-        if fault == Fault::Reset {
-            // Closing with no linger sends RST.
-            let _ = rustix::net::sockopt::set_socket_linger(self.wire.stream.tcp(), Some(std::time::Duration::ZERO));
-        }
-        End::Cut
-    }
-
-    /// Takes a body in: its length and checksums. `None` where it is not what its sender says, and the refusal was sent.
-    fn receive(&mut self, request: &Request<'_>, fault: Fault) -> Result<Option<(u64, super::content::Crcs)>, End> {
-        let (mut hasher, mut size) = (Hasher::new(), 0);
-        self.wire.body(request.head, &mut |bytes| {
-            hasher.update(bytes);
-            size += bytes.len() as u64;
-            self.server.counters.bytes_in.fetch_add(bytes.len() as u64, Relaxed);
-        })?;
-        if matches!(fault, Fault::Reset | Fault::Truncate) {
-            return Err(self.cut(Fault::Reset));
-        }
-        let crcs = hasher.finish();
-        let stated = request.header("x-amz-checksum-crc64nvme");
-        if stated.is_some_and(|stated| stated != base64(crcs.nvme)) || fault == Fault::Corrupt {
-            self.error(request, 400, "", "BadDigest", "the body is not what its checksum says")?;
-            return Ok(None);
-        }
-        Ok(Some((size, crcs)))
-    }
-
-    fn metadata(&self, request: &Request<'_>) -> Metadata {
-        let meta = |name: &str| {
-            let own = name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case(request.dialect.prefix()));
-            own && name.get(6..11).is_some_and(|rest| rest.eq_ignore_ascii_case("meta-")) || KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept))
-        };
-        let kept = request.head.headers.iter().filter(|(name, _)| meta(name));
-        // The SDKs' framing is not the object's encoding.
-        let kept = kept.filter(|(name, value)| !(name.eq_ignore_ascii_case("content-encoding") && *value == "aws-chunked"));
-        kept.map(|(name, value)| (name.to_ascii_lowercase().into(), (*value).into())).collect()
-    }
-
-    fn put(&mut self, request: &Request<'_>, fault: Fault) -> Answered {
-        let metadata = self.metadata(request);
-        let Some((size, crcs)) = self.receive(request, fault)? else { return Ok(()) };
-        let etag = self.server.store.etag(&request.key, size, crcs);
-        let headers = format!("etag: \"{}\"\r\n{}", request.dialect.etag(&etag), request.dialect.checksum(crcs));
-        self.server.store.write(&request.bucket, &request.key, Stored { size, crcs, etag, modified: now(), metadata });
-        self.answer(200, &headers, b"")
-    }
-
-    fn upload_part(&mut self, request: &Request<'_>, fault: Fault) -> Answered {
-        let Some((size, crcs)) = self.receive(request, fault)? else { return Ok(()) };
-        let number = request.query("partNumber").and_then(|number| number.parse().ok());
-        let md5 = request.header("content-md5").and_then(|text| base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text).ok());
-        let etag = md5.map_or_else(|| opaque(crcs), |md5| hex(&md5));
-        let part = StoredPart { size, crcs, etag: etag.clone() };
-        let known = match (self.server.store.uploads().get_mut(request.query("uploadId").unwrap_or_default()), number) {
-            (Some(upload), Some(number)) => {
-                upload.parts.insert(number, part);
-                true
-            }
-            _ => false,
-        };
-        if !known {
-            return self.refuse(request, 404, "NoSuchUpload", "there is no such upload");
-        }
-        let mut headers = format!("etag: \"{}\"\r\n", request.dialect.etag(&etag));
-        if request.dialect == Dialect::Oss || request.header("x-amz-checksum-crc64nvme").is_some() {
-            headers.push_str(&request.dialect.checksum(crcs));
-        }
-        self.answer(200, &headers, b"")
-    }
-
     fn list(&mut self, request: &Request<'_>) -> Answered {
         if !self.server.page_delay.is_zero() {
             std::thread::sleep(self.server.page_delay);
@@ -345,106 +198,6 @@ impl Connection<'_> {
             None => self.refuse(request, 400, "InvalidArgument", "the continuation token is not ours"),
         }
     }
-
-    fn create_upload(&mut self, request: &Request<'_>) -> Answered {
-        let id = format!("upload-{}", self.server.upload_number.fetch_add(1, Relaxed));
-        let upload = Upload { bucket: request.bucket.clone(), key: request.key.clone(), metadata: self.metadata(request), parts: BTreeMap::new() };
-        self.server.store.uploads().insert(id.clone(), upload);
-        let key = String::from_utf8_lossy(&escape(&request.key)).into_owned();
-        let bucket = &request.bucket;
-        self.xml(
-            200,
-            &format!("<InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"),
-        )
-    }
-
-    fn complete_upload(&mut self, request: &Request<'_>, body: &str) -> Answered {
-        let id = request.query("uploadId").unwrap_or_default();
-        let Some(upload) = self.server.store.uploads().remove(id) else {
-            return self.refuse(request, 404, "NoSuchUpload", "there is no such upload");
-        };
-        let numbers = texts(body, "PartNumber").map(|number| number.trim().parse().ok());
-        let etags = texts(body, "ETag").map(|etag| unescape(etag).trim_matches('"').to_owned());
-        let named: Option<Vec<&StoredPart>> =
-            numbers.zip(etags).map(|(number, etag)| upload.parts.get(&number?).filter(|part| part.etag.eq_ignore_ascii_case(&etag))).collect();
-        let Some(parts) = named.filter(|parts| !parts.is_empty()) else {
-            self.server.store.uploads().insert(id.to_owned(), upload);
-            return self.refuse(request, 400, "InvalidPart", "a part that is named was not uploaded, or has another ETag");
-        };
-        let parts: Vec<StoredPart> = parts.into_iter().cloned().collect();
-        let (size, crcs) = self.server.store.joined(&request.key, &parts);
-        let stated = request.header("x-amz-checksum-crc64nvme");
-        if stated.is_some_and(|stated| stated != base64(crcs.nvme)) {
-            return self.refuse(request, 400, "BadDigest", "the object is not what its checksum says");
-        }
-        let etag = multipart_etag(&parts).unwrap_or_else(|| format!("{}-{}", opaque(crcs), parts.len()));
-        let spelled = request.dialect.etag(&etag);
-        self.server.store.write(&request.bucket, &request.key, Stored { size, crcs, etag, modified: now(), metadata: upload.metadata });
-        let key = String::from_utf8_lossy(&escape(&request.key)).into_owned();
-        let checksum = match request.dialect {
-            Dialect::S3 => format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>", base64(crcs.nvme)),
-            Dialect::Oss => String::new(),
-        };
-        let document = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CompleteMultipartUploadResult><Location>here</Location><Bucket>{}</Bucket><Key>{key}</Key>\
-             <ETag>\"{spelled}\"</ETag>{checksum}</CompleteMultipartUploadResult>",
-            request.bucket
-        );
-        self.answer(200, &format!("content-type: application/xml\r\netag: \"{spelled}\"\r\n{}", request.dialect.checksum(crcs)), document.as_bytes())
-    }
-
-    fn list_parts(&mut self, request: &Request<'_>) -> Answered {
-        let marker: u32 = request.query("part-number-marker").and_then(|marker| marker.parse().ok()).unwrap_or(0);
-        let most: usize = request.query("max-parts").and_then(|most| most.parse().ok()).unwrap_or(1000);
-        let id = request.query("uploadId").unwrap_or_default();
-        let mut document = None;
-        if let Some(upload) = self.server.store.uploads().get(id) {
-            let behind: Vec<_> = upload.parts.range(marker + 1..).take(most + 1).collect();
-            let page = &behind[..behind.len().min(most)];
-            let next = page.last().map_or(marker, |(number, _)| **number);
-            let mut parts = format!(
-                "<ListPartsResult><Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId><PartNumberMarker>{marker}</PartNumberMarker>\
-                 <NextPartNumberMarker>{next}</NextPartNumberMarker><MaxParts>{most}</MaxParts><IsTruncated>{}</IsTruncated>",
-                upload.bucket,
-                String::from_utf8_lossy(&escape(&upload.key)),
-                behind.len() > page.len(),
-            );
-            for (number, part) in page {
-                let checksum = match request.dialect {
-                    Dialect::S3 => format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME>", base64(part.crcs.nvme)),
-                    Dialect::Oss => format!("<HashCrc64ecma>{}</HashCrc64ecma>", part.crcs.xz),
-                };
-                parts.push_str(&format!(
-                    "<Part><PartNumber>{number}</PartNumber><LastModified>{}</LastModified><ETag>\"{}\"</ETag><Size>{}</Size>{checksum}</Part>",
-                    iso8601(now()),
-                    request.dialect.etag(&part.etag),
-                    part.size,
-                ));
-            }
-            document = Some(parts + "</ListPartsResult>");
-        }
-        match document {
-            Some(document) => self.xml(200, &document),
-            None => self.refuse(request, 404, "NoSuchUpload", "there is no such upload"),
-        }
-    }
-
-    fn list_uploads(&mut self, request: &Request<'_>) -> Answered {
-        let prefix = request.query("prefix").unwrap_or_default().as_bytes();
-        let mut document =
-            format!("<ListMultipartUploadsResult><Bucket>{}</Bucket><MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>", request.bucket);
-        for (id, upload) in
-            self.server.store.uploads().iter().filter(|(_, upload)| upload.bucket == request.bucket && upload.key.starts_with(prefix)).take(1000)
-        {
-            document.push_str(&format!(
-                "<Upload><Key>{}</Key><UploadId>{id}</UploadId><Initiated>{}</Initiated></Upload>",
-                String::from_utf8_lossy(&escape(&upload.key)),
-                iso8601(now()),
-            ));
-        }
-        self.xml(200, &(document + "</ListMultipartUploadsResult>"))
-    }
-
     fn delete_many(&mut self, request: &Request<'_>, body: &str) -> Answered {
         let mut document = String::from("<DeleteResult>");
         for key in texts(body, "Key") {
@@ -466,26 +219,4 @@ impl Connection<'_> {
         }
         self.refuse(request, 501, "NotImplemented", "the benchmark's server does not do this")
     }
-}
-
-/// `md5(part md5s)-N`, where every part's ETag is an MD5.
-fn multipart_etag(parts: &[StoredPart]) -> Option<String> {
-    let mut all = Md5::new();
-    for part in parts {
-        let md5: Option<Vec<u8>> = part.etag.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
-        all.update(md5.filter(|md5| md5.len() == 16)?);
-    }
-    Some(format!("{}-{}", hex(&all.finalize()), parts.len()))
-}
-
-/// First and last byte of `bytes=A-B`, `bytes=A-` or `bytes=-N` within an object of `size` bytes.
-fn read_range(text: &str, size: u64) -> Option<(u64, u64)> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    let end = size.checked_sub(1)?;
-    let (first, last) = match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
-        (Some(first), last) => (first, last.unwrap_or(end).min(end)),
-        (None, Some(count)) => (size.saturating_sub(count), end),
-        (None, None) => return None,
-    };
-    (first <= last).then_some((first, last))
 }
