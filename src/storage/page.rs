@@ -125,7 +125,14 @@ impl Page {
     /// The entry at an index below [`Self::len`].
     pub fn entry(&self, index: usize) -> Entry<'_> {
         let row = &self.entries[index];
-        Entry { key: self.bytes(row.key), size: row.size, etag: self.text(row.etag), modified: row.modified, storage_class: self.text(row.class), kind: row.kind }
+        Entry {
+            key: self.bytes(row.key),
+            size: row.size,
+            etag: self.text(row.etag),
+            modified: row.modified,
+            storage_class: self.text(row.class),
+            kind: row.kind,
+        }
     }
 
     /// All entries in order.

@@ -22,6 +22,7 @@ mod pool;
 mod proxy;
 pub(in crate::storage) mod refusal;
 mod response;
+pub(in crate::storage) mod signature;
 mod slab;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]

@@ -84,13 +84,7 @@ struct Waiting {
 }
 
 /// Drives a stage over a feed. An error is one of the run itself, not of a key.
-pub(crate) async fn drive<S: Stage>(
-    feed: &mut Feed,
-    stage: &mut S,
-    streams: &Streams,
-    context: &Context,
-    duration_max: Option<Duration>,
-) -> Result<Driven> {
+pub(crate) async fn drive<S: Stage>(feed: &mut Feed, stage: &mut S, streams: &Streams, context: &Context, duration_max: Option<Duration>) -> Result<Driven> {
     let mut work: Work<S::Ended> = JoinSet::new();
     let mut waiting: VecDeque<(Ticket, Box<Subject>)> = VecDeque::new();
     // A key has one copier at a time: a file of keys may name one twice.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::transport::signature::SigningKeys;
 
 mod cache;
 mod chain;
@@ -44,6 +45,7 @@ struct Fields {
     access_key_secret: String,
     security_token: Option<String>,
     expires: Option<Timestamp>,
+    signing_keys: SigningKeys,
 }
 
 impl Credentials {
@@ -64,6 +66,7 @@ impl Credentials {
             access_key_secret: access_key_secret.into(),
             security_token: security_token.map(Into::into).filter(|t: &String| !t.is_empty()),
             expires,
+            signing_keys: SigningKeys::default(),
         }))
     }
 
@@ -75,6 +78,11 @@ impl Credentials {
     /// The secret.
     pub fn access_key_secret(&self) -> &str {
         &self.0.access_key_secret
+    }
+
+    /// What is derived from the secret for a while.
+    pub(super) fn signing_keys(&self) -> &SigningKeys {
+        &self.0.signing_keys
     }
 
     /// The STS token that goes with a temporary key.

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
 
-use super::credentials::{CredentialCache, Held, system_time};
+use super::credentials::{CredentialCache, Held};
 use super::endpoint::{self, Site};
 use super::errors::{self, Refusal};
 use super::{Options, sdk, sign};
@@ -218,7 +218,7 @@ impl Bucket {
         }
         if let Some(held) = held {
             let hash = if client.options.sign_payload { Some(sign::payload_sha256(&call.payload).await?) } else { None };
-            sign::sign_headers(&mut request, held, site, system_time(client.service_time()), hash)?;
+            sign::sign_headers(&mut request, held, site, client.service_time(), hash.as_deref())?;
         }
         Ok(request)
     }

@@ -12,29 +12,30 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::renewal::{self, AFTER_FAILURE};
+use crate::storage::transport::signature::SigningKeys;
 
 /// Credentials in the form that the signer takes.
 pub(super) struct Held {
     pub(super) identity: Identity,
-    access_key_id: String,
-    has_token: bool,
+    pub(super) credentials: Credentials,
+    pub(super) signing_keys: SigningKeys,
     expires: Option<Timestamp>,
 }
 
 impl Held {
     /// Whether they are temporary, so that fresh ones can differ.
     pub(super) fn has_token(&self) -> bool {
-        self.has_token
+        self.credentials.session_token().is_some()
     }
 }
 
 impl From<Credentials> for Held {
     fn from(credentials: Credentials) -> Self {
         Self {
-            access_key_id: credentials.access_key_id().to_owned(),
-            has_token: credentials.session_token().is_some(),
             expires: credentials.expiry().and_then(|t| Timestamp::try_from(t).ok()),
-            identity: credentials.into(),
+            signing_keys: SigningKeys::default(),
+            identity: credentials.clone().into(),
+            credentials,
         }
     }
 }
@@ -104,7 +105,7 @@ impl CredentialCache {
 
     /// The access key id in use, empty for an anonymous caller.
     pub(super) async fn access_key_id(&self) -> Result<String> {
-        Ok(self.current().await?.map(|h| h.access_key_id.clone()).unwrap_or_default())
+        Ok(self.current().await?.map(|h| h.credentials.access_key_id().to_owned()).unwrap_or_default())
     }
 
     fn kept(&self) -> Option<Kept> {

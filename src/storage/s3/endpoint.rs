@@ -12,6 +12,7 @@ use crate::storage::transport::target::{Target, decode_percent};
 
 /// Where to send a bucket's requests, and for which scope to sign them.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Site {
     /// `http` or `https`.
     pub(super) scheme: String,

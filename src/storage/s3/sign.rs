@@ -8,21 +8,73 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use futures::TryStreamExt;
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
 
 use super::credentials::Held;
 use super::endpoint::Site;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Payload;
+use crate::storage::transport::signature::{Dialect, Scope, hex};
+
+static DIALECT: Dialect = Dialect { algorithm: "AWS4-HMAC-SHA256", prefix: "AWS4", terminator: "aws4_request" };
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+/// What most canonical requests fit into, in bytes.
+const CANONICAL_BYTES: usize = 1024;
 
 /// Signs in headers: adds the date, the payload's hash, the token and `Authorization`.
 /// `payload_sha256` is `None` for UNSIGNED-PAYLOAD, which S3 takes on http too.
-pub(super) fn sign_headers(request: &mut http::Request<Payload>, held: &Held, site: &Site, at: SystemTime, payload_sha256: Option<String>) -> Result<()> {
-    let body = payload_sha256.map_or(SignableBody::UnsignedPayload, SignableBody::Precomputed);
-    let uri = request.uri().to_string();
-    let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)));
-    let signable = SignableRequest::new(request.method().as_str(), uri, headers, body).map_err(broken)?;
-    instructions(signable, held, site, at, settings())?.apply_to_request_http1x(request);
+///
+/// The AWS SDK's signer does the same, and takes a fifth of all that a small object costs.
+pub(super) fn sign_headers(request: &mut http::Request<Payload>, held: &Held, site: &Site, at: Timestamp, payload_sha256: Option<&str>) -> Result<()> {
+    let scope = Scope::new(&DIALECT, at, &site.region, &site.service);
+    let payload = payload_sha256.unwrap_or(UNSIGNED);
+    let headers = request.headers_mut();
+    headers.insert("x-amz-date", value(scope.time(), false)?);
+    headers.insert("x-amz-content-sha256", value(payload, false)?);
+    if let Some(token) = held.credentials.session_token() {
+        headers.insert("x-amz-security-token", value(token, true)?);
+    }
+    let mut signed: Vec<(&HeaderName, &HeaderValue)> = request.headers().iter().filter(|(name, _)| **name != USER_AGENT).collect();
+    signed.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    let mut names = String::with_capacity(CANONICAL_BYTES / 4);
+    let mut canonical = Vec::with_capacity(CANONICAL_BYTES);
+    let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| canonical.extend_from_slice(part));
+    write(&[request.method().as_str().as_bytes(), b"\n", request.uri().path().as_bytes(), b"\n"]);
+    let mut query: Vec<&str> = request.uri().query().unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()).collect();
+    query.sort_by_key(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
+    for (i, parameter) in query.into_iter().enumerate() {
+        write(&[if i == 0 { b"" } else { b"&" }, parameter.as_bytes(), if parameter.contains('=') { b"" } else { b"=" }]);
+    }
+    write(&[b"\n"]);
+    for (name, value) in signed {
+        write(&[name.as_str().as_bytes(), b":"]);
+        for (i, word) in value.as_bytes().split(|b| *b == b' ').filter(|word| !word.is_empty()).enumerate() {
+            write(&[if i == 0 { b"" } else { b" " }, word]);
+        }
+        write(&[b"\n"]);
+        if !names.is_empty() {
+            names.push(';');
+        }
+        names.push_str(name.as_str());
+    }
+    write(&[b"\n", names.as_bytes(), b"\n", payload.as_bytes()]);
+    let signature = scope.sign(&held.signing_keys, held.credentials.secret_access_key(), &canonical);
+    let id = held.credentials.access_key_id();
+    let authorization = [DIALECT.algorithm, " Credential=", id, "/", &scope.text(), ", SignedHeaders=", &names, ", Signature=", &signature].concat();
+    request.headers_mut().insert(AUTHORIZATION, value(&authorization, true)?);
     Ok(())
+}
+
+/// A header's value; `Debug` does not show a sensitive one.
+fn value(text: &str, sensitive: bool) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        Error::new(ErrorKind::Credentials, "the access key id or session token holds characters that no HTTP header can")
+            .advise("look for a line break or a space where the credentials come from")
+    })?;
+    value.set_sensitive(sensitive);
+    Ok(value)
 }
 
 /// Signs in the query, for a link: the parameters to add to `uri`, in order.
@@ -63,10 +115,59 @@ pub(super) async fn payload_sha256(payload: &Payload) -> Result<String> {
     while let Some(chunk) = stream.try_next().await? {
         context.update(&chunk);
     }
-    Ok(context.finish().as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        use std::fmt::Write;
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(hex(context.finish().as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::Credentials;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::transport::target::Target;
+
+    /// What the AWS SDK's own signer makes of a request.
+    fn reference(request: &http::Request<Payload>, held: &Held, site: &Site, at: Timestamp, payload_sha256: Option<String>) -> http::HeaderMap {
+        let mut request = request.clone();
+        let uri = request.uri().to_string();
+        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text")));
+        let body = payload_sha256.map_or(SignableBody::UnsignedPayload, SignableBody::Precomputed);
+        let signable = SignableRequest::new(request.method().as_str(), uri, headers, body).expect("a request");
+        instructions(signable, held, site, at.into(), settings()).expect("signed").apply_to_request_http1x(&mut request);
+        request.headers().clone()
+    }
+
+    proptest! {
+        #[test]
+        fn headers_are_signed_as_the_sdk_signs_them(
+            key in "[ -~é中]{1,20}",
+            query in proptest::collection::vec(("[a-z-]{1,8}", proptest::option::of("[ -~é]{0,8}")), 0..4),
+            headers in proptest::collection::btree_map("x-amz-meta-[a-z]{1,5}", " ?[!-~]{1,5}( {1,3}[!-~]{1,5})?", 0..4),
+            token in proptest::option::of("[A-Za-z0-9/+=]{8,40}"),
+            hashed in any::<bool>(),
+            second in 0..4_000_000_000i64,
+        ) {
+            let target = query.iter().fold(Target::new(key.as_bytes()), |target, (name, value)| match value {
+                Some(value) => target.with(name, value),
+                None => target.flag(name),
+            });
+            let mut request = http::Request::new(Payload::from("body"));
+            *request.method_mut() = http::Method::PUT;
+            *request.uri_mut() = target.uri("https", "bucket.example.com").expect("a URI");
+            request.headers_mut().insert("host", HeaderValue::from_static("bucket.example.com"));
+            request.headers_mut().insert("user-agent", HeaderValue::from_static("dragon/0"));
+            for (name, value) in &headers {
+                request.headers_mut().insert(HeaderName::try_from(name).expect("a name"), HeaderValue::try_from(value).expect("a value"));
+            }
+            let held = Held::from(Credentials::new("AKID", "secret", token, None, "test"));
+            let site = Site { region: "cn-north-1".into(), service: "s3".into(), ..Site::default() };
+            let (at, hash) = (Timestamp::from_second(second).expect("a time"), hashed.then(|| "ab".repeat(32)));
+            let expected = reference(&request, &held, &site, at, hash.clone());
+            for _ in 0..2 {
+                let mut request = request.clone();
+                sign_headers(&mut request, &held, &site, at, hash.as_deref()).expect("signed");
+                prop_assert_eq!(request.headers(), &expected);
+            }
+        }
+    }
 }

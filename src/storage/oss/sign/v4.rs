@@ -1,62 +1,49 @@
 //! `OSS4-HMAC-SHA256` (protocol.md 1.1, 1.2).
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sha2::{Digest, Sha256};
 
 use super::{Parameters, Signer, Subject, header_lines, parameter, plain_value};
 use crate::error::{Error, Result};
+use crate::storage::transport::signature::{Dialect, Scope};
 use crate::storage::transport::target::encode_path;
 
-const ALGORITHM: &str = "OSS4-HMAC-SHA256";
+static DIALECT: Dialect = Dialect { algorithm: "OSS4-HMAC-SHA256", prefix: "aliyun_v4", terminator: "aliyun_v4_request" };
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+/// What most canonical requests fit into, in bytes.
+const CANONICAL_BYTES: usize = 1024;
 /// Longest life of a link: 7 days.
 const EXPIRES_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Date and scope of a signature.
-struct Stamp {
-    /// `20260101T000000Z`.
-    time: String,
-    /// `20260101/cn-hangzhou/oss/aliyun_v4_request`.
-    scope: String,
-    product: &'static str,
-}
-
-impl Stamp {
-    fn new(signer: &Signer<'_>) -> Self {
-        let time = signer.time.strftime("%Y%m%dT%H%M%SZ").to_string();
-        // A CloudBox is a region of its own, with a product name of its own.
-        let product = if signer.region.starts_with("cb-") { "oss-cloudbox" } else { "oss" };
-        let scope = format!("{}/{}/{product}/aliyun_v4_request", &time[..8], signer.region);
-        Self { time, scope, product }
-    }
+fn scope<'a>(signer: &Signer<'a>) -> Scope<'a> {
+    // A CloudBox is a region of its own, with a product name of its own.
+    let product = if signer.region.starts_with("cb-") { "oss-cloudbox" } else { "oss" };
+    Scope::new(&DIALECT, signer.time, signer.region, product)
 }
 
 pub(super) fn authorization(signer: &Signer<'_>, subject: Subject<'_>, headers: &mut HeaderMap, additional: &[&str]) -> Result<String> {
-    let stamp = Stamp::new(signer);
-    headers.insert("x-oss-date", plain_value(&stamp.time)?);
+    let scope = scope(signer);
+    headers.insert("x-oss-date", plain_value(scope.time())?);
     headers.insert("x-oss-content-sha256", HeaderValue::from_static(UNSIGNED));
     let additional = additional_names(headers, additional);
-    let signature = signature(signer, &stamp, subject, headers, &additional, &[]);
+    let signature = signature(signer, &scope, subject, headers, &additional, &[]);
     // An empty AdditionalHeaders is refused with EC 0002-00000209.
     let listed = if additional.is_empty() { String::new() } else { format!(",AdditionalHeaders={}", additional.join(";")) };
-    Ok(format!("{ALGORITHM} Credential={}/{}{listed},Signature={signature}", signer.credentials.access_key_id(), stamp.scope))
+    Ok([DIALECT.algorithm, " Credential=", signer.credentials.access_key_id(), "/", &scope.text(), &listed, ",Signature=", &signature].concat())
 }
 
 pub(super) fn parameters(signer: &Signer<'_>, subject: Subject<'_>, headers: &HeaderMap, expires_in: Duration, additional: &[&str]) -> Result<Parameters> {
     if expires_in.is_zero() || expires_in > EXPIRES_MAX {
         return Err(Error::invalid("a link lives between 1 second and 7 days"));
     }
-    let stamp = Stamp::new(signer);
+    let scope = scope(signer);
     let additional = additional_names(headers, additional);
     let mut out = vec![
-        parameter("x-oss-signature-version", ALGORITHM),
-        parameter("x-oss-date", &stamp.time),
+        parameter("x-oss-signature-version", DIALECT.algorithm),
+        parameter("x-oss-date", scope.time()),
         parameter("x-oss-expires", &expires_in.as_secs().max(1).to_string()),
-        parameter("x-oss-credential", &format!("{}/{}", signer.credentials.access_key_id(), stamp.scope)),
+        parameter("x-oss-credential", &format!("{}/{}", signer.credentials.access_key_id(), scope.text())),
     ];
     if let Some(token) = signer.credentials.security_token() {
         out.push(parameter("x-oss-security-token", token));
@@ -64,7 +51,7 @@ pub(super) fn parameters(signer: &Signer<'_>, subject: Subject<'_>, headers: &He
     if !additional.is_empty() {
         out.push(parameter("x-oss-additional-headers", &additional.join(";")));
     }
-    let signature = signature(signer, &stamp, subject, headers, &additional, &out);
+    let signature = signature(signer, &scope, subject, headers, &additional, &out);
     out.push(parameter("x-oss-signature", &signature));
     Ok(out)
 }
@@ -88,44 +75,28 @@ fn additional_names(headers: &HeaderMap, wished: &[&str]) -> Vec<String> {
 
 fn signature(
     signer: &Signer<'_>,
-    stamp: &Stamp,
+    scope: &Scope<'_>,
     subject: Subject<'_>,
     headers: &HeaderMap,
     additional: &[String],
     extra: &[(String, Option<String>)],
 ) -> String {
     let canonical = canonical_request(subject, headers, additional, extra);
-    let to_sign = format!("{ALGORITHM}\n{}\n{}\n{}", stamp.time, stamp.scope, hex(&Sha256::digest(&canonical)));
-    let mut key = hmac(format!("aliyun_v4{}", signer.credentials.access_key_secret()).as_bytes(), &stamp.time.as_bytes()[..8]);
-    for step in [signer.region, stamp.product, "aliyun_v4_request"] {
-        key = hmac(&key, step.as_bytes());
-    }
-    hex(&hmac(&key, to_sign.as_bytes()))
+    scope.sign(signer.credentials.signing_keys(), signer.credentials.access_key_secret(), &canonical)
 }
 
 pub(super) fn canonical_request(subject: Subject<'_>, headers: &HeaderMap, additional: &[String], extra: &[(String, Option<String>)]) -> Vec<u8> {
     // Sorted by encoded name; an empty value counts as none.
     let mut query: Vec<(&str, &str)> = subject.query.iter().chain(extra).map(|(n, v)| (n.as_str(), v.as_deref().unwrap_or_default())).collect();
     query.sort_unstable();
-    let query: Vec<String> = query.into_iter().map(|(n, v)| if v.is_empty() { n.to_owned() } else { format!("{n}={v}") }).collect();
-    let mut out = format!("{}\n{}\n{}\n", subject.method, encode_path(&subject.resource()), query.join("&")).into_bytes();
-    out.extend(header_lines(headers, |name| is_signed_anyway(name) || additional.iter().any(|a| a == name.as_str())));
+    let mut out = Vec::with_capacity(CANONICAL_BYTES);
+    let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    write(&[subject.method.as_str().as_bytes(), b"\n", encode_path(&subject.resource()).as_bytes(), b"\n"]);
+    for (i, (name, value)) in query.into_iter().enumerate() {
+        write(&[if i == 0 { b"" } else { b"&" }, name.as_bytes(), if value.is_empty() { b"" } else { b"=" }, value.as_bytes()]);
+    }
+    write(&[b"\n", &header_lines(headers, |name| is_signed_anyway(name) || additional.iter().any(|a| a == name.as_str()))]);
     let payload = headers.get("x-oss-content-sha256").map_or(UNSIGNED.as_bytes(), |v| v.as_bytes());
-    out.extend_from_slice(format!("\n{}\n", additional.join(";")).as_bytes());
-    out.extend_from_slice(payload);
+    write(&[b"\n", additional.join(";").as_bytes(), b"\n", payload]);
     out
-}
-
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(message);
-    mac.finalize().into_bytes().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
