@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Write the figures here, as JSON; the client's process id to the same path with `.pid`
     #[arg(long)]
     out: PathBuf,
+    /// Count instructions too, by `perf`, whose own time is then in the figures
+    #[arg(long)]
+    instructions: bool,
     /// The client
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -40,6 +43,8 @@ pub(crate) struct Usage {
     pub(crate) peak_rss_bytes: u64,
     /// The client's exit status; -1 where a signal ended it.
     pub(crate) status: i32,
+    /// Instructions of user and kernel, where they were counted.
+    pub(crate) instructions: Option<u64>,
 }
 
 impl Usage {
@@ -55,6 +60,7 @@ impl Usage {
             system_seconds: self.system_seconds + next.system_seconds,
             peak_rss_bytes: self.peak_rss_bytes.max(next.peak_rss_bytes),
             status: if self.status == 0 { next.status } else { self.status },
+            instructions: next.instructions.map(|instructions| instructions + self.instructions.unwrap_or(0)),
         }
     }
 
@@ -102,8 +108,16 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         pin(core)?;
     }
     let (program, arguments) = options.command.split_first().ok_or_else(|| io::Error::other("no client to run"))?;
+    let counts = options.out.with_extension("perf");
+    let mut command = if options.instructions {
+        let mut perf = Command::new("perf");
+        perf.args(["stat", "-x", ",", "-e", "instructions", "-o"]).arg(&counts).arg("--").arg(program);
+        perf
+    } else {
+        Command::new(program)
+    };
     let started = Instant::now();
-    let mut client = Command::new(program).args(arguments).spawn()?;
+    let mut client = command.args(arguments).spawn()?;
     fs::write(pid_file(&options.out), client.id().to_string())?;
     let status = client.wait()?;
     let wall_seconds = started.elapsed().as_secs_f64();
@@ -116,8 +130,15 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         // The kernel counts KiB.
         peak_rss_bytes: u64::try_from(used.max_rss()).unwrap_or(0) << 10,
         status: status.code().unwrap_or(-1),
+        instructions: options.instructions.then(|| counted(&counts)).flatten(),
     };
     fs::write(&options.out, serde_json::to_vec(&usage)?)
+}
+
+/// What `perf stat -x ,` wrote: a count and the event's name.
+fn counted(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find(|line| line.contains(",instructions"))?.split(',').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -126,8 +147,9 @@ mod tests {
 
     #[test]
     fn runs_one_behind_the_other_add_up() {
-        let first = Usage { wall_seconds: 1.0, user_seconds: 0.5, system_seconds: 0.25, peak_rss_bytes: 7, status: 0 };
+        let first = Usage { wall_seconds: 1.0, user_seconds: 0.5, system_seconds: 0.25, peak_rss_bytes: 7, ..Usage::default() };
         let both = first.then(Usage { peak_rss_bytes: 9, status: 3, ..first });
+        assert_eq!((both.instructions, first.then(Usage { instructions: Some(4), ..first }).instructions), (None, Some(4)));
         assert_eq!((both.wall_seconds, both.cpu_seconds(), both.peak_rss_bytes, both.status), (2.0, 1.5, 9, 3));
     }
 }

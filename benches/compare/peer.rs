@@ -11,6 +11,8 @@ use crate::workload::{Task, Workload};
 pub(crate) enum Peer {
     /// S3 to OSS, both checksums, journal on, defaults
     Dragon,
+    /// The same where BBR is not to be had: with the system's congestion control; for W5
+    DragonSystem,
     /// The crate `object_store`, S3 to S3
     ObjectStore,
     /// The crate `aws-sdk-s3`, S3 to S3
@@ -59,6 +61,7 @@ impl Peer {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Dragon => "**dragon**",
+            Self::DragonSystem => "**dragon**, the system's congestion control",
             Self::ObjectStore => "object_store (library)",
             Self::AwsSdk => "aws-sdk-s3 (library)",
             Self::Rclone => "rclone",
@@ -79,7 +82,7 @@ impl Peer {
     /// The program's version, or why it is not there.
     pub(crate) fn version(self, dragon: &Path) -> Result<String, String> {
         match self {
-            Self::Dragon => install::first_line(dragon, &["--version"]),
+            Self::Dragon | Self::DragonSystem => install::first_line(dragon, &["--version"]),
             Self::ObjectStore => Ok("object_store 0.14".into()),
             Self::AwsSdk => Ok("aws-sdk-s3 1.157".into()),
             Self::Rclone | Self::RcloneTuned => install::first_line(&install::rclone()?, &["version"]),
@@ -91,6 +94,11 @@ impl Peer {
     pub(crate) fn invocations(self, workload: &Workload, place: &Place, dragon: &Path) -> Result<Vec<Invocation>, String> {
         Ok(match self {
             Self::Dragon => vec![self.dragon(workload, place, dragon)],
+            Self::DragonSystem => {
+                let file = place.lasting.join("system.toml");
+                std::fs::write(&file, "[engine]\ncongestion_control = \"system\"\n").map_err(|error| format!("{}: {error}", file.display()))?;
+                vec![self.dragon(workload, place, dragon).with(["--config".as_ref(), file.as_os_str()])]
+            }
             Self::ObjectStore => vec![role("object-store", workload, place)],
             Self::AwsSdk => vec![role("aws-sdk", workload, place)],
             Self::Rclone | Self::RcloneTuned => vec![self.rclone(workload, place, &install::rclone()?)],

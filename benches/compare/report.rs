@@ -39,6 +39,15 @@ impl Workload {
         }
     }
 
+    /// Instructions that one run took, in thousands, by this workload's unit.
+    fn instructions_thousands(&self, sample: &Sample) -> Option<f64> {
+        let each = match self.unit() {
+            Unit::Gib => self.bytes() as f64 / f64::from(1 << 30),
+            Unit::Object | Unit::Key => self.objects as f64,
+        };
+        Some(sample.usage.instructions? as f64 / 1000.0 / each)
+    }
+
     fn unit_name(&self) -> &'static str {
         match self.unit() {
             Unit::Gib => "CPU s/GiB",
@@ -158,12 +167,17 @@ fn workload(out: &mut String, outcome: &Outcome, measured: &Measured) {
     let of_floor = workload.unit() == Unit::Gib;
     let _ = writeln!(out, "## {}\n", workload.title);
     let ratio_head = if of_floor { " / floor |" } else { "" };
-    let _ = writeln!(out, "| client | {} |{ratio_head} wall s | peak RSS MiB | requests {} | verified |", workload.unit_name(), workload.per());
-    let _ = writeln!(out, "|---|---|{}---|---|---|---|", if of_floor { "---|" } else { "" });
+    let _ = writeln!(
+        out,
+        "| client | {} |{ratio_head} 1,000 instructions | wall s | peak RSS MiB | requests {} | verified |",
+        workload.unit_name(),
+        workload.per()
+    );
+    let _ = writeln!(out, "|---|---|{}---|---|---|---|---|", if of_floor { "---|" } else { "" });
     if of_floor {
         let gib = workload.bytes() as f64 / f64::from(1 << 30);
         let cells = (figure(floor.cpu_seconds_per_gib()), figure(floor.wall_seconds_per_gib() * gib));
-        let _ = writeln!(out, "| the floor | {} | 1 | {} | | | |", cells.0, cells.1);
+        let _ = writeln!(out, "| the floor | {} | 1 | | {} | | | |", cells.0, cells.1);
     }
     for row in &measured.rows {
         let cost = row.range(|sample| workload.cost(sample));
@@ -176,16 +190,17 @@ fn workload(out: &mut String, outcome: &Outcome, measured: &Measured) {
         };
         let _ = writeln!(
             out,
-            "| {} | {} |{ratio} {} | {} | {} | {verified} |",
+            "| {} | {} |{ratio} {} | {} | {} | {} | {verified} |",
             row.peer.title(),
             cost.show(),
+            row.counted.as_ref().and_then(|sample| workload.instructions_thousands(sample)).map_or_else(|| "-".into(), figure),
             row.range(|sample| sample.usage.wall_seconds).show(),
             row.range(|sample| (sample.usage.peak_rss_bytes >> 20) as f64).show(),
             if requests > 0.0 { figure(requests) } else { "-".into() },
         );
     }
     for (peer, why) in &measured.missing {
-        let _ = writeln!(out, "| {} | missing | {}| | | {} |", peer.title(), if of_floor { "| " } else { "" }, why.replace('|', "/"));
+        let _ = writeln!(out, "| {} | missing | {}| | | | {} |", peer.title(), if of_floor { "| " } else { "" }, why.replace('|', "/"));
     }
     out.push('\n');
 }
@@ -218,7 +233,8 @@ fn raw(options: &Options, outcome: &Outcome, machine: &Machine) -> serde_json::V
 impl Measured {
     /// Every figure of every run.
     pub(crate) fn raw(&self) -> serde_json::Value {
-        let rows: Vec<_> = self.rows.iter().map(|row| json!({ "client": row.peer.title().trim_matches('*'), "samples": row.samples })).collect();
+        let rows: Vec<_> =
+            self.rows.iter().map(|row| json!({ "client": row.peer.title().trim_matches('*'), "samples": row.samples, "counted": row.counted })).collect();
         let workload = &self.workload;
         json!({ "name": workload.name, "title": workload.title, "objects": workload.objects, "size_bytes": workload.size_bytes, "rows": rows })
     }

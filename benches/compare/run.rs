@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// How large
     #[arg(long, value_enum, default_value_t = Scale::Small)]
     pub(crate) scale: Scale,
+    /// Run everything once more, not timed, under `perf stat`: instructions are the same on a machine that is not quiet
+    #[arg(long)]
+    pub(crate) instructions: bool,
     /// Only these clients
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) peers: Vec<Peer>,
@@ -71,6 +74,8 @@ pub(crate) struct Sample {
 pub(crate) struct Row {
     pub(crate) peer: Peer,
     pub(crate) samples: Vec<Sample>,
+    /// The run whose instructions were counted. Its times count nowhere.
+    pub(crate) counted: Option<Sample>,
 }
 
 /// One workload, done.
@@ -171,11 +176,11 @@ fn measure_floor(tls: bool) -> io::Result<Vec<Usage>> {
     let relay = ["floor", "relay", "--to", far.ready("floor"), "--bytes", &format!("{FLOOR_BYTES}B")].map(String::from);
     let own = std::env::current_exe()?;
     let invocation = Invocation::own(&own, relay.into_iter().chain(trust));
-    (0..FLOOR_ROUNDS).map(|_| measured(&invocation, scratch.path(), None)).collect()
+    (0..FLOOR_ROUNDS).map(|_| measured(&invocation, scratch.path(), None, false)).collect()
 }
 
 /// Runs a program to its end and says what it used. Its words go to `said`.
-pub(crate) fn measured(invocation: &Invocation, scratch: &Path, said: Option<&Path>) -> io::Result<Usage> {
+fn measured(invocation: &Invocation, scratch: &Path, said: Option<&Path>, instructions: bool) -> io::Result<Usage> {
     let out = scratch.join("usage.json");
     // Of an earlier program.
     let _ = fs::remove_file(&out);
@@ -183,6 +188,7 @@ pub(crate) fn measured(invocation: &Invocation, scratch: &Path, said: Option<&Pa
     let status = Command::new(std::env::current_exe()?)
         .args(["measure", "--core", &CLIENT_CORE.to_string(), "--out"])
         .arg(&out)
+        .args(instructions.then_some("--instructions"))
         .arg("--")
         .args(&invocation.command)
         .env_clear()
@@ -209,23 +215,28 @@ pub(crate) fn measure_workload(options: &Options, workload: &Workload) -> io::Re
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for peer in wanted {
         match peer.version(&options.dragon) {
-            Ok(_) => rows.push(Row { peer, samples: Vec::new() }),
+            Ok(_) => rows.push(Row { peer, samples: Vec::new(), counted: None }),
             Err(why) => missing.push((peer, why)),
         }
     }
     let warm = matches!(workload.task, Task::Compare { .. }) && rows.iter().any(|row| row.peer == Peer::Dragon);
     if warm {
         // Dragon remembers what it proved: what is measured is the sync after the first.
-        let sample = once(options, workload, Peer::Dragon, &backend, lasting.path(), certificate.as_deref())?;
+        let sample = once(options, workload, Peer::Dragon, &backend, lasting.path(), certificate.as_deref(), false)?;
         tell("dragon, first sync", &sample);
     }
     for round in 0..options.rounds() {
         for place in 0..rows.len() {
             let at = (place + round) % rows.len();
             let peer = rows[at].peer;
-            let sample = once(options, workload, peer, &backend, lasting.path(), certificate.as_deref())?;
+            let sample = once(options, workload, peer, &backend, lasting.path(), certificate.as_deref(), false)?;
             tell(peer.title(), &sample);
             rows[at].samples.push(sample);
+        }
+    }
+    if options.instructions {
+        for row in &mut rows {
+            row.counted = Some(once(options, workload, row.peer, &backend, lasting.path(), certificate.as_deref(), true)?);
         }
     }
     Ok(Measured { workload: workload.clone(), rows, missing })
@@ -244,7 +255,15 @@ fn tell(who: &str, sample: &Sample) {
 }
 
 /// One client, once.
-fn once(options: &Options, workload: &Workload, peer: Peer, backend: &Backend, lasting: &Path, certificate: Option<&Path>) -> io::Result<Sample> {
+fn once(
+    options: &Options,
+    workload: &Workload,
+    peer: Peer,
+    backend: &Backend,
+    lasting: &Path,
+    certificate: Option<&Path>,
+    instructions: bool,
+) -> io::Result<Sample> {
     backend.reset(workload)?;
     // In memory where there is such a folder, so that no disk is measured.
     let memory = Path::new("/dev/shm");
@@ -262,7 +281,7 @@ fn once(options: &Options, workload: &Workload, peer: Peer, backend: &Backend, l
     let mut usage = Usage::default();
     let mut failure = None;
     for invocation in peer.invocations(workload, &place, &options.dragon).map_err(io::Error::other)? {
-        usage = usage.then(measured(&invocation, lasting, Some(&said))?);
+        usage = usage.then(measured(&invocation, lasting, Some(&said), instructions)?);
     }
     let report = backend.report(workload, if peer == Peer::Dragon { "oss" } else { "s3" })?;
     if usage.status != 0 {

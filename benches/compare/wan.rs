@@ -129,7 +129,7 @@ pub(crate) fn run(options: &Options, wan: &WanOptions) -> io::Result<()> {
 }
 
 fn cases(options: &Options, wan: &WanOptions) -> Vec<(Leg, String, f64, Peer)> {
-    let peers = [Peer::Dragon, Peer::Rclone, Peer::RcloneTuned];
+    let peers = [Peer::Dragon, Peer::DragonSystem, Peer::Rclone, Peer::RcloneTuned];
     let mut cases = Vec::new();
     for leg in &wan.legs {
         for (at, host) in wan.hosts.iter().enumerate() {
@@ -140,6 +140,8 @@ fn cases(options: &Options, wan: &WanOptions) -> Vec<(Leg, String, f64, Peer)> {
             for loss in wan.losses.iter().filter(|loss| *leg == Leg::Up || wan.peer_losses.contains(loss)) {
                 let here = peers.iter().filter(|peer| options.peers.is_empty() || options.peers.contains(peer));
                 let here = here.filter(|peer| **peer == Peer::Dragon && at == 0 || wan.peer_losses.contains(loss));
+                // It chooses for what it sends, and differs only where the host has no BBR.
+                let here = here.filter(|peer| **peer != Peer::DragonSystem || *leg == Leg::Up && host != "bbr");
                 cases.extend(here.map(|peer| (*leg, host.clone(), *loss, *peer)));
             }
         }

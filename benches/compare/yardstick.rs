@@ -32,18 +32,20 @@ pub(crate) struct Options {
     certificate: Option<PathBuf>,
 }
 
-fn block_on(copy: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(copy)
+/// Runs a copy as a task of the runtime: on the main thread, every byte that arrives would change threads.
+fn run(copy: impl Future<Output = io::Result<()>> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(runtime.spawn(copy)).map_err(io::Error::other)?
 }
 
 /// Copies with the crate `object_store`.
 pub(crate) fn object_store(options: &Options) -> io::Result<()> {
-    block_on(object_store::copy(options))
+    run(object_store::copy(options.clone()))
 }
 
 /// Copies with the crate `aws-sdk-s3`.
 pub(crate) fn aws_sdk(options: &Options) -> io::Result<()> {
-    block_on(aws_sdk::copy(options))
+    run(aws_sdk::copy(options.clone()))
 }
 
 /// The ranges of the parts of an object.

@@ -131,7 +131,7 @@ impl Content {
             let whole = self.md5(start, PART_BYTES);
             let mut all = Md5::new();
             (0..size / PART_BYTES).for_each(|_| all.update(whole));
-            if size % PART_BYTES > 0 {
+            if !size.is_multiple_of(PART_BYTES) {
                 all.update(self.md5(start, size % PART_BYTES));
             }
             format!("{}-{}", hex(&all.finalize()), size.div_ceil(PART_BYTES))

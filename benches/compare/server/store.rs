@@ -114,7 +114,7 @@ impl Store {
 
     /// Where in the noise the object of this number begins, in a synthetic bucket.
     fn start(&self, bucket: &str, number: u64) -> usize {
-        let moved = bucket == MIRROR && self.changed.is_some_and(|changed| number % changed == 0);
+        let moved = bucket == MIRROR && self.changed.is_some_and(|changed| number.is_multiple_of(changed));
         Catalog::start(number + u64::from(moved))
     }
 

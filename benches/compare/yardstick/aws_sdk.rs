@@ -15,7 +15,7 @@ fn failed(error: impl std::error::Error) -> io::Error {
     io::Error::other(DisplayErrorContext(error).to_string())
 }
 
-pub(super) async fn copy(options: &Options) -> io::Result<()> {
+pub(super) async fn copy(options: Options) -> io::Result<()> {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::new("dragon", "dragon-secret", None, None, "bench"))
@@ -28,7 +28,7 @@ pub(super) async fn copy(options: &Options) -> io::Result<()> {
     while let Some(page) = pages.next().await {
         let objects = page.map_err(failed)?.contents.unwrap_or_default();
         let objects = objects.into_iter().filter_map(|object| Some((object.key?, u64::try_from(object.size?).ok()?)));
-        let client = &client;
+        let (client, options) = (&client, &options);
         stream::iter(objects.map(Ok))
             .try_for_each_concurrent(OBJECTS_AT_ONCE, |(key, size)| async move {
                 if size <= PART_BYTES { copy_whole(client, options, &key).await } else { copy_parts(client, options, &key, size).await }

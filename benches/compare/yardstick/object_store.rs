@@ -10,8 +10,8 @@ use object_store::{Certificate, ClientOptions, ObjectMeta, ObjectStore, ObjectSt
 
 use super::{OBJECTS_AT_ONCE, Options, PART_BYTES, PARTS_AT_ONCE, parts};
 
-pub(super) async fn copy(options: &Options) -> io::Result<()> {
-    let (from, to) = (Arc::new(open(options, &options.from)?), Arc::new(open(options, &options.to)?));
+pub(super) async fn copy(options: Options) -> io::Result<()> {
+    let (from, to) = (Arc::new(open(&options, &options.from)?), Arc::new(open(&options, &options.to)?));
     from.list(None)
         .map_err(io::Error::other)
         .try_for_each_concurrent(OBJECTS_AT_ONCE, |object| {
