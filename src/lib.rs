@@ -19,7 +19,9 @@
 //!                    │    pairs    decides   admits      GET, CRCs   compares with
 //!                    │    by key   purely    boundedly   PUT/parts   both clouds
 //! ```
-//! It is one stream: copying starts before the listings end, no list of keys is held, and memory is a budget.
+//! It is one stream: copying starts before the listings end, no list of keys is held, and memory is a budget. Where there are many keys
+//! both listings are cut into ranges with the same boundaries, each joined by itself; how many copies and parts are underway at a time is
+//! found by what they move.
 //!
 //! # Code map
 //! Imports go down only; `tests/it/layering.rs` fails on an upward one.
@@ -29,9 +31,9 @@
 //! | 6 | `main`, [`cli`] | one command a file; prints, catches signals, sets exit statuses: nothing below does |
 //! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
-//! | 3 | [`transfer`] | the engine: list, join, plan, schedule, copy, prove, delete |
+//! | 3 | [`transfer`] | the engine: list in ranges, join, plan, schedule, find the right number of streams, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
-//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store) and layers (retry, limit, observe, fault: with weather) |
+//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store), layers (retry, limit, observe, fault: with weather) and the lean road (HTTP/1.1, signatures, list pages) |
 //! | 0 | [`error`], [`clock`], [`metrics`] | what everything leans on |
 //!
 //! # Invariants

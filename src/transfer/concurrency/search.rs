@@ -5,7 +5,7 @@
 //! epoch it does not jump with what its two ends cut through. A stream counts for its bytes and for [`REQUEST_BYTES`], so that large
 //! parts are judged by bytes, small objects by their number, and a mixture needs no second signal.
 //!
-//! - *Ramp*: doubles, or adds half where bodies take much memory, as long as that pays a quarter of it; then takes back half of the step.
+//! - *Ramp*: doubles, or adds a quarter where bodies take much memory, as long as that pays a quarter of it; then takes back half of the step.
 //! - *Cruise*: every fourth epoch tries a quarter more, every ninth a little less.
 //! - *Probe*: such a try; what pays is kept. The first moment after a change is not looked at.
 //!
@@ -30,7 +30,7 @@ const LEAST: usize = 2;
 const RAMP_GAIN: f64 = 0.25;
 const RAMP_STEP: f64 = 2.0;
 /// The step where the next one takes much memory.
-const DEAR_STEP: f64 = 1.5;
+const DEAR_STEP: f64 = 1.25;
 /// Growth for which a quarter more streams are kept.
 const PROBE_GAIN: f64 = 0.04;
 /// The same where they take much memory: beyond so many bytes in flight.
