@@ -113,12 +113,12 @@ async fn a_read_of_the_journal_that_nobody_waits_for_holds_nobody_up() {
     let lasting = Lasting::new();
     let journal = lasting.journal(&lasting.world.job(Options::default())).await;
     let mut known = crate::transfer::known::Known::open(journal.clone(), None, false, None);
-    journal.forget(&"a".into()).await.expect("queued");
+    journal.checkpoint(1, &"a".into(), 1).await.expect("queued");
     let mut writing = Box::pin(journal.flush());
     assert!((&mut writing).now_or_never().is_none());
     assert!(known.reach(b"k").now_or_never().is_none(), "it waits for what is written");
     writing.await.expect("written");
-    journal.forget(&"b".into()).await.expect("queued");
+    journal.checkpoint(1, &"b".into(), 2).await.expect("queued");
     tokio::time::timeout(Duration::from_secs(60), journal.flush()).await.expect("nothing holds the journal").expect("written");
 }
 
