@@ -194,7 +194,7 @@ mod tests {
 
         let stale = cache.current().await.expect("kept").expect("signed");
         let fresh = futures::future::join_all((0..8).map(|_| cache.refresh(&stale))).await;
-        assert!(fresh.iter().all(|h| h.as_ref().is_ok_and(|h| h.access_key_id == "AK1")));
+        assert!(fresh.iter().all(|h| h.as_ref().is_ok_and(|h| h.credentials.access_key_id() == "AK1")));
         assert_eq!(calls.load(Ordering::Relaxed), 2);
 
         clock.sleep(Duration::from_secs(3400)).await;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 /// The size of a large buffer, in bytes: each read fills as much of it as there is.
 pub(super) const SLAB_BYTES: usize = 512 << 10;
-/// Unused buffers that are kept: 32 MiB.
-const KEPT_MAX: usize = 64;
+/// Unused buffers that are kept: 8 MiB, what one part leaves behind while the next begins.
+const KEPT_MAX: usize = 16;
 
 /// A bounded stock of unused buffers. Cheap to clone.
 #[derive(Clone, Default)]
