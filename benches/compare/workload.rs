@@ -123,7 +123,16 @@ impl Workload {
         let far = Duration::from_millis(60);
         match scale {
             Scale::Small => {
-                vec![w1(GIB).everyone(), w3(2_000).everyone(), w3(10_000), tree(5_000).everyone(), tree(100_000), flat(100_000), tree(100_000).delayed(far)]
+                vec![
+                    w1(GIB).everyone(),
+                    w3(2_000).everyone(),
+                    w3(10_000),
+                    tree(5_000).everyone(),
+                    tree(100_000),
+                    flat(100_000),
+                    tree(100_000).delayed(far),
+                    w3(2_000).real(),
+                ]
             }
             Scale::Full => vec![
                 w1(10 * GIB),
