@@ -345,8 +345,7 @@ mod tests {
             _ = reading => unreachable!("it is endless"),
             () = clock.sleep(span) => {}
         }
-        let moved = moves.lock().expect("a list").clone();
-        moved
+        moves.lock().expect("a list").clone()
     }
 
     #[tokio::test(start_paused = true)]

@@ -462,7 +462,10 @@ mod tests {
         })
     }
 
-    fn told(listing: Result<Listing>) -> std::result::Result<(Vec<String>, Vec<Key>, Option<String>), String> {
+    /// Entries, common prefixes and the next token; or the error.
+    type Told = std::result::Result<(Vec<String>, Vec<Key>, Option<String>), String>;
+
+    fn told(listing: Result<Listing>) -> Told {
         let listing = listing.map_err(|e| e.to_string())?;
         Ok((listing.page.iter().map(|entry| format!("{entry:?}")).collect(), listing.page.prefixes().to_vec(), listing.next_token))
     }
