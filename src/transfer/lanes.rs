@@ -5,7 +5,7 @@
 //! meanwhile: alone it is as fast as ever, in company faster. Who comes while it is at work joins in at its next step.
 
 use std::collections::VecDeque;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use tokio::sync::oneshot;
@@ -30,14 +30,13 @@ struct Stream {
     answer: oneshot::Sender<Md5>,
 }
 
-#[derive(Default)]
 struct Queue {
     streams: Vec<Stream>,
     /// A thread is at work.
     at_work: bool,
 }
 
-static QUEUE: LazyLock<Mutex<Queue>> = LazyLock::new(Mutex::default);
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { streams: Vec::new(), at_work: false });
 
 fn queue() -> MutexGuard<'static, Queue> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -93,8 +92,7 @@ fn work() {
         step(&mut lanes);
         // Whoever does not wait any more is not hashed on.
         lanes.retain(|stream| !stream.answer.is_closed());
-        for at in (0..lanes.len()).rev().filter(|at| lanes[*at].chunks.is_empty()).collect::<Vec<_>>() {
-            let done = lanes.swap_remove(at);
+        for done in lanes.extract_if(.., |stream| stream.chunks.is_empty()) {
             // It may have stopped waiting just now.
             let _ = done.answer.send(done.state);
         }

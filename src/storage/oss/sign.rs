@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, Method};
 use jiff::Timestamp;
 
 use super::credentials::Credentials;
 use super::options::Signature;
 use crate::error::{Error, Result};
+use crate::storage::transport::signature::{plain_value, secret_value};
 use crate::storage::transport::target::encode_query;
 
 mod v1;
@@ -86,20 +87,6 @@ impl Signer<'_> {
 
 fn parameter(name: &str, value: &str) -> (String, Option<String>) {
     (name.to_owned(), Some(encode_query(value.as_bytes())))
-}
-
-fn plain_value(text: &str) -> Result<HeaderValue> {
-    HeaderValue::try_from(text).map_err(|e| Error::invalid("a value cannot stand in an HTTP header").caused_by(e))
-}
-
-/// A header value that `Debug` does not show.
-fn secret_value(text: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| {
-        Error::new(crate::error::ErrorKind::Credentials, "the access key id or security token holds characters that no HTTP header can")
-            .advise("look for a line break or a space where the credentials come from")
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Header lines `name:value\n` of the names that `wanted` picks, sorted by name, values trimmed.

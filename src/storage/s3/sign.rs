@@ -16,7 +16,7 @@ use super::credentials::Held;
 use super::endpoint::Site;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Payload;
-use crate::storage::transport::signature::{Dialect, Scope, hex};
+use crate::storage::transport::signature::{Dialect, Scope, hex, plain_value, secret_value};
 
 static DIALECT: Dialect = Dialect { algorithm: "AWS4-HMAC-SHA256", prefix: "AWS4", terminator: "aws4_request" };
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -31,10 +31,10 @@ pub(super) fn sign_headers(request: &mut http::Request<Payload>, held: &Held, si
     let scope = Scope::new(&DIALECT, at, &site.region, &site.service);
     let payload = payload_sha256.unwrap_or(UNSIGNED);
     let headers = request.headers_mut();
-    headers.insert("x-amz-date", value(scope.time(), false)?);
-    headers.insert("x-amz-content-sha256", value(payload, false)?);
+    headers.insert("x-amz-date", plain_value(scope.time())?);
+    headers.insert("x-amz-content-sha256", plain_value(payload)?);
     if let Some(token) = held.credentials.session_token() {
-        headers.insert("x-amz-security-token", value(token, true)?);
+        headers.insert("x-amz-security-token", secret_value(token)?);
     }
     let mut signed: Vec<(&HeaderName, &HeaderValue)> = request.headers().iter().filter(|(name, _)| **name != USER_AGENT).collect();
     signed.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
@@ -63,18 +63,8 @@ pub(super) fn sign_headers(request: &mut http::Request<Payload>, held: &Held, si
     let signature = scope.sign(&held.signing_keys, held.credentials.secret_access_key(), &canonical);
     let id = held.credentials.access_key_id();
     let authorization = [DIALECT.algorithm, " Credential=", id, "/", &scope.text(), ", SignedHeaders=", &names, ", Signature=", &signature].concat();
-    request.headers_mut().insert(AUTHORIZATION, value(&authorization, true)?);
+    request.headers_mut().insert(AUTHORIZATION, secret_value(&authorization)?);
     Ok(())
-}
-
-/// A header's value; `Debug` does not show a sensitive one.
-fn value(text: &str, sensitive: bool) -> Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| {
-        Error::new(ErrorKind::Credentials, "the access key id or session token holds characters that no HTTP header can")
-            .advise("look for a line break or a space where the credentials come from")
-    })?;
-    value.set_sensitive(sensitive);
-    Ok(value)
 }
 
 /// Signs in the query, for a link: the parameters to add to `uri`, in order.

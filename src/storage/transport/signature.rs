@@ -5,8 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use http::HeaderValue;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// The words by which the dialects differ.
 #[derive(Debug)]
@@ -104,6 +107,21 @@ fn basic_time(at: Timestamp) -> String {
     number(i32::from(at.minute()), 2, "");
     number(i32::from(at.second()), 2, "Z");
     text
+}
+
+/// A header value.
+pub(in crate::storage) fn plain_value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::try_from(text).map_err(|e| Error::invalid("a value cannot stand in an HTTP header").caused_by(e))
+}
+
+/// A header value that `Debug` does not show.
+pub(in crate::storage) fn secret_value(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| {
+        Error::new(ErrorKind::Credentials, "the access key id or security token holds characters that no HTTP header can")
+            .advise("look for a line break or a space where the credentials come from")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Lower-case hexadecimal digits.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Parameters, Signer, Subject, header_lines, parameter, plain_value};
+use super::{Parameters, Signer, Subject, header_lines, parameter};
 use crate::error::{Error, Result};
-use crate::storage::transport::signature::{Dialect, Scope};
+use crate::storage::transport::signature::{Dialect, Scope, plain_value};
 use crate::storage::transport::target::encode_path;
 
 static DIALECT: Dialect = Dialect { algorithm: "OSS4-HMAC-SHA256", prefix: "aliyun_v4", terminator: "aliyun_v4_request" };

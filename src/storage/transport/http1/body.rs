@@ -35,10 +35,8 @@ enum Framing {
 enum Chunk {
     /// Before a line that says how long the next is.
     Size,
-    /// Within one, so many bytes before its end.
+    /// Within one, so many bytes before its end; at 0 the end of its line is still to come.
     Data(u64),
-    /// Behind one, before the end of its line.
-    End,
     /// Behind the last; so many trailers have been passed.
     Trailers(usize),
 }
@@ -115,10 +113,7 @@ impl Body {
     pub(in crate::storage::transport) fn poll_fill(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<io::Result<()>> {
         while buffer.len() < buffer.capacity() {
             let left = match self.framing {
-                Framing::Ended | Framing::Length(0) => {
-                    self.framing = Framing::Ended;
-                    return Poll::Ready(Ok(()));
-                }
+                Framing::Ended => return Poll::Ready(Ok(())),
                 Framing::Length(left) => left,
                 Framing::Close => u64::MAX,
                 Framing::Chunked(Chunk::Data(left)) if left > 0 => left,
@@ -132,16 +127,13 @@ impl Body {
                 0 => return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed before the end"))),
                 read => {
                     self.framing = match self.framing {
+                        Framing::Length(left) if left == read => Framing::Ended,
                         Framing::Length(left) => Framing::Length(left - read),
-                        Framing::Chunked(Chunk::Data(left)) if left == read => Framing::Chunked(Chunk::End),
                         Framing::Chunked(Chunk::Data(left)) => Framing::Chunked(Chunk::Data(left - read)),
                         other => other,
                     }
                 }
             }
-        }
-        if self.framing == Framing::Length(0) {
-            self.framing = Framing::Ended;
         }
         Poll::Ready(Ok(()))
     }
@@ -178,8 +170,8 @@ impl Body {
                 0 => Chunk::Trailers(0),
                 size => Chunk::Data(size),
             },
-            Chunk::Data(_) | Chunk::End if line.is_empty() => Chunk::Size,
-            Chunk::Data(_) | Chunk::End => return Poll::Ready(Err(invalid("a chunk of the answer is longer than it says"))),
+            Chunk::Data(_) if line.is_empty() => Chunk::Size,
+            Chunk::Data(_) => return Poll::Ready(Err(invalid("a chunk of the answer is longer than it says"))),
             Chunk::Trailers(TRAILERS_MAX..) => return Poll::Ready(Err(invalid("the answer has too many trailers"))),
             Chunk::Trailers(passed) => Chunk::Trailers(passed + 1),
         };

@@ -48,17 +48,15 @@ pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<(usize, http::response::P
     let all = Bytes::copy_from_slice(&bytes[..length]);
     for header in answer.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid("a header of the answer has no name"))?;
-        let value = HeaderValue::from_maybe_shared(all.slice_ref(within(bytes, &all, header.value)));
+        let value = HeaderValue::from_maybe_shared(all.slice(place(bytes, header.value)));
         head.headers.append(name, value.map_err(|_| invalid("a header of the answer has no text"))?);
     }
     Ok(Some((length, head)))
 }
 
-/// The same bytes, in the copy.
-fn within<'a>(bytes: &[u8], copy: &'a Bytes, part: &[u8]) -> &'a [u8] {
-    if part.is_empty() {
-        return &[];
-    }
-    let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-    &copy[start..start + part.len()]
+/// Where a part of some bytes stands in them.
+fn place(bytes: &[u8], part: &[u8]) -> std::ops::Range<usize> {
+    // An empty part may stand anywhere.
+    let start = if part.is_empty() { 0 } else { part.as_ptr().addr() - bytes.as_ptr().addr() };
+    start..start + part.len()
 }
