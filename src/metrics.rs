@@ -57,6 +57,8 @@ metrics! {
     request_time = "dragon_request_time_microseconds_total";
     /// Requests that were made again.
     retries = "dragon_retries_total";
+    /// Requests whose answer was overdue, and that were made again for it.
+    overdue = "dragon_overdue_total";
     /// Time spent waiting before making a request again, in milliseconds.
     retry_wait = "dragon_retry_wait_milliseconds_total";
     /// Outages: times when a store answered nothing and everything that needed it waited.

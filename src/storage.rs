@@ -49,6 +49,8 @@ mod renewal;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(any(feature = "local", feature = "transport"))]
+mod slab;
 #[cfg(feature = "transport")]
 pub mod transport;
 pub mod weather;

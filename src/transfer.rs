@@ -12,6 +12,7 @@
 mod attributes;
 mod backup;
 pub mod budget;
+pub mod claim;
 mod concurrency;
 mod copy;
 mod delete;
@@ -35,6 +36,7 @@ pub mod report;
 mod run;
 mod schedule;
 pub mod shard;
+pub mod share;
 mod spill;
 mod split;
 mod stamp;

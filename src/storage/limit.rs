@@ -50,6 +50,8 @@ struct State {
     /// `None`: no limit.
     bytes_per_second: Option<u64>,
     plan: Option<Plan>,
+    /// What was set from outside, until it is undone, whatever the plan says.
+    by_hand: bool,
     /// Up to when the pipe is taken.
     taken: Instant,
 }
@@ -79,6 +81,23 @@ impl Pipes {
         let (read, write) = table.limits();
         Self { read: read.then(|| pipe(|widths| widths.read)), write: write.then(|| pipe(|widths| widths.write)) }
     }
+
+    /// Pipes as wide as a timetable says, or without a limit, that can be made narrower while they are in use.
+    pub fn adjustable(clock: &Clock, table: Option<&Timetable>) -> Self {
+        let Self { read, write } = table.map(|table| Self::new(clock, table)).unwrap_or_default();
+        let read = read.or_else(|| Some(Bandwidth::new(clock.clone(), None)));
+        Self { read, write }
+    }
+
+    /// Limits what is read, and with it what is written, whatever a timetable says. `None` is no limit.
+    pub fn set(&self, bytes_per_second: Option<u64>) {
+        self.read.iter().for_each(|pipe| pipe.set(bytes_per_second));
+    }
+
+    /// Undoes [`Self::set`].
+    pub fn reset(&self) {
+        self.read.iter().for_each(Bandwidth::reset);
+    }
 }
 
 impl Bandwidth {
@@ -89,13 +108,23 @@ impl Bandwidth {
 
     fn with(clock: Clock, bytes_per_second: Option<u64>, plan: Option<Plan>) -> Self {
         let taken = clock.instant();
-        Self(Arc::new(Pipe { clock, state: Mutex::new(State { bytes_per_second, plan, taken }), turn: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Pipe { clock, state: Mutex::new(State { bytes_per_second, plan, by_hand: false, taken }), turn: tokio::sync::Mutex::default() }))
     }
 
     /// Changes the width for all bytes that have not moved yet, whatever a timetable says.
     pub fn set(&self, bytes_per_second: Option<u64>) {
         let mut state = self.state(self.0.clock.instant());
-        (state.bytes_per_second, state.plan) = (bytes_per_second, None);
+        (state.bytes_per_second, state.by_hand) = (bytes_per_second, true);
+    }
+
+    /// Undoes [`Self::set`]: the timetable rules again; where there is none, there is no limit.
+    pub fn reset(&self) {
+        let now = self.0.clock.instant();
+        let mut state = self.state(now);
+        (state.bytes_per_second, state.by_hand) = (None, false);
+        if let Some(plan) = &mut state.plan {
+            plan.due = now;
+        }
     }
 
     /// Waits until `bytes` may move. Dropped while it waits, they are not counted.
@@ -115,6 +144,11 @@ impl Bandwidth {
         }
     }
 
+    /// Whether there is a limit at this moment. A body that begins without one ends without one.
+    fn is_limited(&self) -> bool {
+        self.state(self.0.clock.instant()).bytes_per_second.is_some()
+    }
+
     /// The largest piece that may move at once, in bytes.
     fn piece_bytes(&self) -> usize {
         let width = self.state(self.0.clock.instant()).bytes_per_second;
@@ -124,8 +158,8 @@ impl Bandwidth {
     /// The state, with the width of this moment.
     fn state(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { bytes_per_second, plan, .. } = &mut *state;
-        if let Some(plan) = plan.as_mut().filter(|plan| plan.due <= now) {
+        let State { bytes_per_second, plan, by_hand, .. } = &mut *state;
+        if let Some(plan) = plan.as_mut().filter(|plan| plan.due <= now && !*by_hand) {
             let wall = self.0.clock.now();
             let (widths, next) = plan.table.at(wall);
             let left = next.and_then(|next| Duration::try_from(next.duration_since(wall)).ok()).unwrap_or(LOOK_EVERY);
@@ -166,7 +200,8 @@ impl State {
         let begin = self.taken.max(now.checked_sub(SAVED_MAX).unwrap_or(now));
         if begin > now {
             // A wider pipe may come before.
-            let change = self.plan.as_ref().map_or(LOOK_EVERY, |plan| plan.due.saturating_duration_since(now).max(Duration::from_millis(1)));
+            let change =
+                self.plan.as_ref().filter(|_| !self.by_hand).map_or(LOOK_EVERY, |plan| plan.due.saturating_duration_since(now).max(Duration::from_millis(1)));
             return Some((begin - now).min(change));
         }
         self.taken = begin + Duration::from_secs_f64(bytes as f64 / width.max(1) as f64);
@@ -190,8 +225,8 @@ impl Limit {
 
     fn outgoing(&self, payload: Payload) -> Payload {
         match &self.write {
-            Some(pipe) => pipe.payload(payload),
-            None => payload,
+            Some(pipe) if pipe.is_limited() => pipe.payload(payload),
+            _ => payload,
         }
     }
 }
@@ -232,7 +267,7 @@ impl Storage for Limit {
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
         let mut output = self.inner.get(object, get).await?;
-        if let Some(pipe) = &self.read {
+        if let Some(pipe) = self.read.as_ref().filter(|pipe| pipe.is_limited()) {
             output.body = pipe.stream(output.body);
         }
         Ok(output)

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, Fuse, StreamExt};
 
 use super::payload::ByteStream;
+use super::slab::Slabs;
 use super::{
     Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits,
     ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
@@ -75,6 +76,7 @@ pub struct LocalStore {
     options: LocalOptions,
     capabilities: Arc<Capabilities>,
     identity: Arc<Identity>,
+    slabs: Slabs,
 }
 
 impl LocalStore {
@@ -86,7 +88,7 @@ impl LocalStore {
         let device = root.stat().map_err(|e| failed(e.into()))?.st_dev;
         let bucket = super::key::escape(root.path.as_os_str().as_encoded_bytes());
         let identity = Identity { service: Service::Local, endpoint: format!("device-{device}"), account: String::new(), bucket };
-        Ok(Self { root: Arc::new(root), options, capabilities: Arc::new(capabilities()), identity: Arc::new(identity) })
+        Ok(Self { root: Arc::new(root), options, capabilities: Arc::new(capabilities()), identity: Arc::new(identity), slabs: Slabs::default() })
     }
 
     /// The root with every link resolved.
@@ -255,8 +257,8 @@ impl Storage for LocalStore {
     }
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
-        let (key, follow) = (object.key.clone(), self.options.follow_symlinks);
-        let mut output = self.on_disk(move |root| read::get(root, &key, &get, follow)).await.map_err(|e| self.told("get", &object.key, e))?;
+        let (key, follow, slabs) = (object.key.clone(), self.options.follow_symlinks, self.slabs.clone());
+        let mut output = self.on_disk(move |root| read::get(root, &key, &get, follow, &slabs)).await.map_err(|e| self.told("get", &object.key, e))?;
         let (store, key) = (self.clone(), object.key.clone());
         output.body = output.body.map(move |chunk| chunk.map_err(|e| store.told("get", &key, e))).boxed();
         Ok(output)

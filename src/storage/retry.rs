@@ -31,11 +31,13 @@ use crate::metrics::Metrics;
 mod body;
 mod breaker;
 mod budget;
+mod haste;
 mod pace;
 mod twin;
 
 use breaker::Breaker;
 use budget::Budget;
+use haste::Haste;
 pub use pace::Pace;
 
 /// Objects of one delete that are asked for, and asked for again, together.
@@ -103,6 +105,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     budget: Budget,
     breaker: Breaker,
+    haste: Haste,
     /// Whether the service has ever answered, be it with an error.
     answered: AtomicBool,
 }
@@ -112,7 +115,7 @@ impl Retry {
     pub fn new(inner: Arc<dyn Storage>, options: Options, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let budget = Budget::new(options.budget);
         let breaker = Breaker::new(inner.to_string(), options.give_up_after, clock.clone(), metrics.clone());
-        Self(Arc::new(Shared { inner, options, clock, metrics, budget, breaker, answered: AtomicBool::new(false) }))
+        Self(Arc::new(Shared { inner, options, clock, metrics, budget, breaker, haste: Haste::new(), answered: AtomicBool::new(false) }))
     }
 
     fn inner(&self) -> &dyn Storage {
@@ -124,16 +127,22 @@ impl Retry {
     }
 
     /// Runs `attempt` until it works, cannot work, or patience ends. It is told how many attempts were made before it.
-    async fn until_done<T, F: Future<Output = Result<T>>>(&self, operation: Operation, mut attempt: impl FnMut(u32) -> F) -> Result<T> {
+    async fn until_done<T, F: Future<Output = Result<T>>>(&self, operation: Operation, attempt: impl FnMut(u32) -> F) -> Result<T> {
+        self.until_sent(operation, 0, attempt).await
+    }
+
+    /// As [`Self::until_done`], where each attempt sends so many bytes.
+    async fn until_sent<T, F: Future<Output = Result<T>>>(&self, operation: Operation, bytes: u64, mut attempt: impl FnMut(u32) -> F) -> Result<T> {
         let mut patience = self.patience();
         loop {
             patience.begin(operation).await?;
-            match attempt(patience.made).await {
-                Ok(output) => {
+            match patience.hurry(operation, bytes, attempt(patience.made)).await {
+                Some(Ok(output)) => {
                     self.0.succeeded();
                     return Ok(output);
                 }
-                Err(error) => patience.wait(operation, error).await?,
+                Some(Err(error)) => patience.wait(operation, error).await?,
+                None => {}
             }
         }
     }
@@ -189,6 +198,39 @@ impl Patience<'_> {
         self.shared.options.pace.turn(&self.shared.clock).await;
         self.attempt_began = self.shared.clock.instant();
         Ok(())
+    }
+
+    /// Waits for an attempt, but not for an answer that is overdue: `None`, and it is to be made again at once. That says nothing of an
+    /// outage, and costs no try.
+    async fn hurry<T>(&mut self, operation: Operation, bytes: u64, attempt: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+        let Shared { haste, clock, metrics, .. } = self.shared;
+        let mut attempt = std::pin::pin!(attempt);
+        let ended = match haste.limit(operation, bytes) {
+            None => attempt.await,
+            Some(limit) => {
+                // An attempt that follows one that was cut off is given more time.
+                let limit = limit * (1 << self.made.min(4));
+                tokio::select! {
+                    biased;
+                    ended = &mut attempt => ended,
+                    () = clock.sleep(limit) => {
+                        if haste.cut(operation, bytes, limit) {
+                            tracing::debug!(%operation, ?limit, "an answer is overdue: asking again");
+                            metrics.overdue.add(1);
+                            metrics.retries.add(1);
+                            self.spent += limit.min(ATTEMPT_COUNTED_MAX);
+                            self.made += 1;
+                            return None;
+                        }
+                        attempt.await
+                    }
+                }
+            }
+        };
+        if ended.is_ok() {
+            haste.ended(operation, bytes, self.attempt_began.elapsed());
+        }
+        Some(ended)
     }
 
     /// Waits out an outage, if there is one: what failed until its end counts for nothing. True where there was one.
@@ -291,7 +333,7 @@ impl Storage for Retry {
 
     async fn put(&self, key: &Key, payload: Payload, put: Put) -> Result<PutOutput> {
         let (payload, put) = (&payload, &put);
-        self.until_done(Operation::Put, |failures| async move {
+        self.until_sent(Operation::Put, payload.len(), |failures| async move {
             let written = self.inner().put(key, payload.clone(), put.clone()).await;
             match (written, put) {
                 (Err(error), Put { condition: Some(_), checksums: Some(sent), .. }) if failures > 0 => self.own_write(key, sent, error).await,
@@ -393,7 +435,7 @@ impl Multipart for Retry {
 
     async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {
         let below = layer::multipart(self.inner())?;
-        self.until_done(Operation::UploadPart, |_| below.upload_part(upload, number, payload.clone(), checksums)).await
+        self.until_sent(Operation::UploadPart, payload.len(), |_| below.upload_part(upload, number, payload.clone(), checksums)).await
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::payload::Payload;
+use crate::storage::slab::Slabs;
 
 #[cfg(test)]
 pub(in crate::storage) mod canned;
@@ -23,7 +24,6 @@ mod proxy;
 pub(in crate::storage) mod refusal;
 mod response;
 pub(in crate::storage) mod signature;
-mod slab;
 mod stream;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, reason = "some of it only one cloud needs"))]
 pub(in crate::storage) mod target;
@@ -37,7 +37,6 @@ pub use response::Response;
 use endpoints::Choice;
 use http1::{Broken, Connection, Exchange};
 use pool::{Origin, Pool};
-use slab::Slabs;
 
 /// How to reach a service. Everything has a bound.
 #[derive(Clone)]
@@ -113,6 +112,16 @@ impl std::fmt::Debug for Options {
 pub fn proxy_of(options: &Options, uri: &http::Uri) -> Result<Option<String>> {
     let rules = proxy::rules(options, &|name| std::env::var(name).ok())?;
     Ok(rules.intercept(uri).and_then(|found| proxy::address(&found).authority().map(ToString::to_string)))
+}
+
+/// What requests call themselves: Dragon and its version, and whoever asks where that has a name, which clouds keep in their trails.
+pub(in crate::storage) fn agent(client_name: Option<&str>) -> http::HeaderValue {
+    let plain = |name: &str| name.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '(' | ')')).take(128).collect::<String>();
+    let text = match client_name {
+        Some(name) => format!("dragon/{} ({})", env!("CARGO_PKG_VERSION"), plain(name)),
+        None => format!("dragon/{}", env!("CARGO_PKG_VERSION")),
+    };
+    http::HeaderValue::try_from(text).unwrap_or_else(|_| http::HeaderValue::from_static("dragon"))
 }
 
 /// The slowest that a body may move for the length of a read timeout, in bytes a second: 4 KiB in a minute. No line that is of any use is

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::job::{Context, Options};
 use super::parts::Speed;
+use super::progress::Progress;
+use super::share::{Place, Share};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -42,7 +44,10 @@ pub(crate) struct Streams(Arc<Gate>);
 struct Gate {
     clock: Clock,
     metrics: Arc<Metrics>,
+    progress: Arc<Progress>,
     permits: Semaphore,
+    /// What other runs of the process share with this one.
+    share: Option<Arc<Share>>,
     width: Mutex<Width>,
     limit: watch::Sender<usize>,
     /// Bytes that a stream moves in a second; 0 where nobody knows.
@@ -63,6 +68,7 @@ struct Width {
 pub(crate) struct Stream<'a> {
     gate: &'a Gate,
     permit: Option<SemaphorePermit<'a>>,
+    _place: Option<Place>,
     began: Instant,
     bytes: Option<u64>,
 }
@@ -80,7 +86,9 @@ impl Streams {
         Self(Arc::new(Gate {
             clock: context.clock.clone(),
             metrics: context.metrics.clone(),
+            progress: context.progress.clone(),
             permits: Semaphore::new(limit),
+            share: context.share.clone(),
             width: Mutex::new(Width { search, limit, owed: 0 }),
             limit: watch::Sender::new(limit),
             stream_rate: AtomicU64::new(0),
@@ -110,11 +118,15 @@ impl Streams {
             Ok(permit) => permit,
             Err(_) => gate.permits.acquire().await.map_err(|e| Error::new(ErrorKind::Unexpected, "the gate of the streams was closed").caused_by(e))?,
         };
+        let place = match &gate.share {
+            Some(share) => Some(share.open().await?),
+            None => None,
+        };
         let began = gate.clock.instant();
         if let Some(search) = &mut gate.width().search {
             search.began(began);
         }
-        Ok(Stream { gate, permit: Some(permit), began, bytes: None })
+        Ok(Stream { gate, permit: Some(permit), _place: place, began, bytes: None })
     }
 
     /// Looks after a path so slow that no stream ends. Never ends: whoever drives streams polls it beside them.
@@ -125,7 +137,8 @@ impl Streams {
         }
         loop {
             gate.clock.sleep(SLOW_AFTER).await;
-            drop(gate.change(|search| search.look_after(gate.clock.instant())));
+            let passed = gate.progress.moved_bytes.load(Ordering::Relaxed);
+            drop(gate.change(|search| search.look_after(gate.clock.instant(), passed)));
         }
     }
 

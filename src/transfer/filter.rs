@@ -76,6 +76,25 @@ impl Filter {
         !last.map_or(!first.include, |rule| rule.include)
     }
 
+    /// Whether the globs hide everything under a prefix for certain. False says nothing.
+    pub fn hides_all_under(&self, prefix: &[u8]) -> bool {
+        for rule in self.rules.iter().rev() {
+            let stem: &[u8] = rule.glob.trim_end_matches('*').as_bytes();
+            let is_plain = !rule.glob.trim_end_matches('*').contains(['*', '?', '[', '{', '\\']);
+            if rule.include {
+                // One that may show something of it ends the search, unless it is about something else.
+                let is_elsewhere = is_plain && !stem.starts_with(prefix) && !prefix.starts_with(stem);
+                if !is_elsewhere {
+                    return false;
+                }
+            } else if is_plain && (rule.glob.ends_with('*') || rule.glob.ends_with('/')) && prefix.starts_with(stem) {
+                return true;
+            }
+        }
+        // What no rule matches is out where the first one is an include.
+        self.rules.first().is_some_and(|first| first.include)
+    }
+
     /// Whether the bounds of size and age hide an object. An unknown time is not hidden.
     pub fn hides_object(&self, size: u64, modified: Option<Timestamp>) -> bool {
         self.size_bytes_min.is_some_and(|min| size < min)

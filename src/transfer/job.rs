@@ -8,10 +8,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::MemoryBudget;
+use super::claim::Claims;
 use super::event::Event;
 use super::filter::Filter;
 use super::progress::Progress;
 use super::shard::Shard;
+use super::share::Share;
 use crate::clock::Clock;
 use crate::journal::{Journal, MemoryJournal};
 use crate::metrics::Metrics;
@@ -178,6 +180,10 @@ pub struct Context {
     pub events: Option<mpsc::Sender<Event>>,
     /// The byte budget that this run shares with others of the process. `None` gives it one of its own, of [`Options::memory_bytes`].
     pub memory: Option<MemoryBudget>,
+    /// This run's part of the streams that runs of the process share. `None`: it has as many as it finds that pay.
+    pub share: Option<Arc<Share>>,
+    /// The keys that are being copied, where other runs between the same two ends go on at a time.
+    pub claims: Claims,
     /// Counters to look at while it runs.
     pub progress: Arc<Progress>,
     /// What the layers of the job's stores count: the search for the right concurrency looks there for throttles and broken requests that
@@ -196,6 +202,8 @@ impl Default for Context {
             cancel: CancellationToken::default(),
             events: None,
             memory: None,
+            share: None,
+            claims: Claims::default(),
             progress: Arc::default(),
             metrics: Arc::default(),
             spill_dir: None,

@@ -64,7 +64,9 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
         finish_deletes(&mut sync, &listings, started).await;
     }
     let mut report = sync.report;
-    if report.failed == 0 && report.stopped.is_none() && !report.interrupted && !engine.options.dry_run {
+    // Some keys by name are no occasion to look through all open uploads.
+    let whole = engine.options.files_from.is_none() && !engine.options.dry_run;
+    if report.failed == 0 && report.stopped.is_none() && !report.interrupted && whole {
         engine.sweep(started).await;
     }
     engine.learn_path().await;

@@ -199,6 +199,7 @@ impl Engine {
         if self.options.dry_run {
             return Ok(What::Planned(task.reason, self.requests(task.size)?));
         }
+        let _claim = self.context.claims.take(&task.destination_key).await;
         if let Some(held) = replaced {
             self.keep(held).await?;
         }

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 
 use super::blocking;
 use super::name::Place;
@@ -16,10 +16,9 @@ use super::root::Root;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::mtime;
 use crate::storage::payload::ByteStream;
+use crate::storage::slab::{SLAB_BYTES, Slab, Slabs};
 use crate::storage::{Attributes, ETag, Get, GetOutput, Key, Kind, ObjectInfo};
 
-/// Bytes read at a time: large enough that a hop to a blocking thread does not show.
-const CHUNK_BYTES: u64 = 512 << 10;
 /// The ETag of a directory that stands for a folder marker: its own times change with every file in it.
 const DIRECTORY_ETAG: &str = "directory";
 
@@ -92,7 +91,7 @@ pub(super) fn head(root: &Root, key: &Key, follow: bool) -> Result<ObjectInfo> {
 }
 
 /// Opens a file and reads the first chunk: a small file costs one hop to a blocking thread.
-pub(super) fn get(root: &Root, key: &Key, get: &Get, follow: bool) -> Result<GetOutput> {
+pub(super) fn get(root: &Root, key: &Key, get: &Get, follow: bool, slabs: &Slabs) -> Result<GetOutput> {
     let info = head(root, key, follow)?;
     match info.kind {
         Kind::Symlink => return Err(Error::unsupported("this is a symbolic link").advise("--follow-symlinks reads what it leads to")),
@@ -119,8 +118,8 @@ pub(super) fn get(root: &Root, key: &Key, get: &Get, follow: bool) -> Result<Get
         return Err(Error::invalid(format!("the range {}..{} is not within {} bytes", range.start, range.end, info.size)));
     }
     let mut reader = Reader { file, etag: info.etag.clone(), left: range.clone() };
-    let first = reader.read()?;
-    Ok(GetOutput { info, range, body: body(reader, first) })
+    let first = reader.read(reader.slab(slabs))?;
+    Ok(GetOutput { info, range, body: body(reader, first, slabs.clone()) })
 }
 
 fn matching(info: ObjectInfo, get: &Get) -> Result<ObjectInfo> {
@@ -138,22 +137,31 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next bytes, empty at the end. The file is looked at again after its last byte was read.
-    fn read(&mut self) -> Result<Bytes> {
-        let len = CHUNK_BYTES.min(self.left.end - self.left.start);
-        let mut chunk = vec![0; len as usize];
-        match self.file.read_exact_at(&mut chunk, self.left.start) {
-            Ok(()) => self.left.start += len,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(changed("it became shorter")),
-            Err(e) => return Err(e.into()),
+    /// A buffer for the next bytes: one that is large enough that a hop to a blocking thread does not show.
+    fn slab(&self, slabs: &Slabs) -> Slab {
+        slabs.take(usize::try_from(self.left.end - self.left.start).unwrap_or(SLAB_BYTES))
+    }
+
+    /// Fills the buffer, or as much of it as there are bytes left. The file is looked at again after its last byte was read.
+    fn read(&mut self, mut slab: Slab) -> Result<Bytes> {
+        let bytes = slab.bytes();
+        let len = bytes.capacity().min(usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX));
+        while bytes.len() < len {
+            let at = self.left.start + bytes.len() as u64;
+            match pread(&self.file, spare_capacity(bytes), at) {
+                Ok(0) => return Err(changed("it became shorter")),
+                Ok(_) | Err(Errno::INTR) => bytes.truncate(len),
+                Err(e) => return Err(io::Error::from(e).into()),
+            }
         }
+        self.left.start += len as u64;
         if self.left.is_empty() {
             let now = etag(&fstat(&self.file).map_err(io::Error::from)?);
             if now != self.etag {
                 return Err(changed(&format!("it was {} and is {now}", self.etag)));
             }
         }
-        Ok(chunk.into())
+        Ok(slab.freeze())
     }
 }
 
@@ -161,13 +169,15 @@ fn changed(how: &str) -> Error {
     Error::new(ErrorKind::Changed, format!("the file changed while it was read: {how}"))
 }
 
-fn body(reader: Reader, first: Bytes) -> ByteStream {
+fn body(reader: Reader, first: Bytes, slabs: Slabs) -> ByteStream {
     // A file that was replaced has a new inode and this one is read to its end, unlinked; one that is written in place is noticed.
-    let rest = stream::try_unfold(reader, |mut reader| async move {
+    let rest = stream::try_unfold((reader, slabs), |(mut reader, slabs)| async move {
         if reader.left.is_empty() {
             return Ok(None);
         }
-        blocking(move || Ok(Some((reader.read()?, reader)))).await
+        // Taken here: what a thread for blocking work allocates stays with it for long after it is freed.
+        let slab = reader.slab(&slabs);
+        blocking(move || Ok(Some((reader.read(slab)?, (reader, slabs))))).await
     });
     stream::iter((!first.is_empty()).then_some(Ok(first))).chain(rest).boxed()
 }

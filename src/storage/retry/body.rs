@@ -110,7 +110,15 @@ impl Listing {
         loop {
             patience.begin(Operation::List).await?;
             let pages = self.pages.get_or_insert_with(|| store.inner().list(self.list.clone()));
-            match pages.next().await.transpose() {
+            // What follows the last key is what was not given yet: not with folders, and not where keys come in no order.
+            let can_be_asked_again = !self.given || self.list.delimiter.is_none() && store.inner().capabilities().ordered_list;
+            let page = async { pages.next().await.transpose() };
+            let answer = if can_be_asked_again { patience.hurry(Operation::List, 0, page).await } else { Some(page.await) };
+            let Some(answer) = answer else {
+                self.pages = None;
+                continue;
+            };
+            match answer {
                 Ok(page) => {
                     store.0.succeeded();
                     if let Some(page) = &page {
@@ -121,18 +129,13 @@ impl Listing {
                     }
                     return Ok(page);
                 }
-                Err(error) if self.given && !self.can_go_on() => return Err(error),
+                Err(error) if !can_be_asked_again => return Err(error),
                 Err(error) => {
                     self.pages = None;
                     patience.wait(Operation::List, error).await?;
                 }
             }
         }
-    }
-
-    /// Whether what follows the last key is what was not given yet: not with folders, and not where keys come in no order.
-    fn can_go_on(&self) -> bool {
-        self.list.delimiter.is_none() && self.store.inner().capabilities().ordered_list
     }
 }
 

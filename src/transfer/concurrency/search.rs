@@ -29,17 +29,20 @@ const LEAST: usize = 2;
 /// Growth of the goodput for which the streams are multiplied once more, as a part of what was added to them.
 const RAMP_GAIN: f64 = 0.25;
 const RAMP_STEP: f64 = 2.0;
-/// The step where the next one takes much memory.
+/// The step where the next one takes much memory, and that of a try in cruise.
 const DEAR_STEP: f64 = 1.25;
+const DEAR_PROBE: f64 = 1.125;
 /// Growth for which a quarter more streams are kept.
 const PROBE_GAIN: f64 = 0.04;
-/// The same where they take much memory: beyond so many bytes in flight.
-const DEAR_GAIN: f64 = 0.10;
-const DEAR_BYTES: f64 = (96 << 20) as f64;
+/// The same where they take much memory, as a part of what was added to them, in a ramp as well: beyond so many bytes in flight.
+const DEAR_GAIN: f64 = 0.6;
+const DEAR_BYTES: f64 = (64 << 20) as f64;
 /// The same for a step close to where throttles were met.
 const CLOSE_GAIN: f64 = 0.02;
 /// Loss that fewer streams may cost.
 const PROBE_LOSS: f64 = 0.02;
+/// The same where they take much memory. Chance alone lets a path that is full creep upward otherwise.
+const DEAR_LOSS: f64 = 0.08;
 /// The same while a path that carries less than before is followed down.
 const YIELD_LOSS: f64 = 0.05;
 /// A goodput from the same streams, as a part of the usual one, that tells of another path.
@@ -57,9 +60,12 @@ const LESS_EVERY: u32 = 9;
 /// Bounds of an epoch, in seconds and streams.
 const EPOCH_SECONDS: (f64, f64) = (0.25, 20.0);
 const EPOCH_ENDED_MIN: usize = 8;
-/// How long a ramp waits for its first streams to end; then they are taken for slow, and it doubles unseen up to [`SLOW_MAX`].
+/// How long a ramp waits for its first streams to end; then they are taken for slow, and it doubles: up to [`SLOW_MAX`] unseen, and beyond as
+/// long as so many more bytes pass, ended or not.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(5);
 const SLOW_MAX: usize = 32;
+const SLOW_GAIN: f64 = 0.25;
+const SLOW_BYTES: u64 = 16 << 10;
 
 /// Counters of what the stores answered, as they stand at some moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,6 +92,8 @@ pub(super) struct Search {
     ceiling: Option<usize>,
     /// Bytes that a stream moves in a second.
     stream_rate: Option<f64>,
+    /// When a slow path was last looked at, the bytes that had passed by then, and how many a second before that.
+    slow: Option<(f64, u64, f64)>,
     base: Instant,
 }
 
@@ -159,7 +167,19 @@ impl Search {
             None => (START, Phase::Ramp { best: 0.0, step: RAMP_STEP, flat: 0 }),
         };
         let limit = limit.clamp(LEAST, max);
-        Self { limit, max, phase, epoch: Epoch::default(), underway: 0, since_more: MORE_EVERY, since_less: 0, ceiling: None, stream_rate: None, base: now }
+        Self {
+            limit,
+            max,
+            phase,
+            epoch: Epoch::default(),
+            underway: 0,
+            since_more: MORE_EVERY,
+            since_less: 0,
+            ceiling: None,
+            stream_rate: None,
+            slow: None,
+            base: now,
+        }
     }
 
     /// Begins anew with what worked on this path before; no stream may be underway.
@@ -216,14 +236,20 @@ impl Search {
         }
     }
 
-    /// Notes that time passes, every [`SLOW_AFTER`]: a path may be so slow that no stream ends.
-    pub(super) fn look_after(&mut self, now: Instant) {
+    /// Notes that time passes, every [`SLOW_AFTER`], and how many bytes have passed in all: a path may be so slow that no stream ends.
+    pub(super) fn look_after(&mut self, now: Instant, passed_bytes: u64) {
         let now = self.seconds(now);
         self.pass(now);
+        let (last, before, usual) = self.slow.unwrap_or((0.0, 0, 0.0));
+        let passed = passed_bytes.saturating_sub(before);
+        let rate = passed as f64 / (now - last).max(1e-9);
+        self.slow = Some((now, passed_bytes, rate));
+        // What are hardly any bytes says nothing of the path: there it is requests that take long.
+        let pays = rate > usual * (1.0 + SLOW_GAIN) && passed > SLOW_BYTES * self.limit as u64;
         let Epoch { from, ended, answers, .. } = self.epoch;
         let unseen = matches!(self.phase, Phase::Ramp { best: 0.0, .. }) && ended < EPOCH_ENDED_MIN && now - from >= SLOW_AFTER.as_secs_f64();
-        if unseen && self.limit < SLOW_MAX && self.underway as f64 >= BUSY * self.limit as f64 {
-            self.limit = (2 * self.limit).min(SLOW_MAX).min(self.max);
+        if unseen && (self.limit < SLOW_MAX || pays) && self.underway as f64 >= BUSY * self.limit as f64 {
+            self.limit = (2 * self.limit).min(self.max);
             self.epoch = Epoch { from: now, counted: now, answers, ..Epoch::default() };
         }
     }
@@ -285,12 +311,12 @@ impl Search {
             Phase::Cruise(cruise) => self.go_on(cruise, seen),
             Phase::Probe { from, usual, .. } if limit > from => {
                 let pays = !seen.throttled && !seen.broken && seen.goodput >= usual * (1.0 + self.gain_wanted(seen));
-                if pays { self.more(seen.goodput) } else { (from, Phase::cruise(usual)) }
+                if pays { self.more(seen.goodput, seen) } else { (from, Phase::cruise(usual)) }
             }
             Phase::Probe { usual, down: down @ 1.., .. } if seen.goodput >= usual * (1.0 - YIELD_LOSS) => self.less(seen.goodput, down + 1),
             // It is each connection that carries less: more of them help.
             Phase::Probe { from, usual, down: 1 } => (2 * from, Phase::Ramp { best: usual, step: RAMP_STEP, flat: 0 }),
-            Phase::Probe { usual, .. } if seen.goodput >= usual * (1.0 - PROBE_LOSS) => (limit, Phase::cruise(seen.goodput)),
+            Phase::Probe { usual, .. } if seen.goodput >= usual * (1.0 - seen.loss_allowed()) => (limit, Phase::cruise(seen.goodput)),
             Phase::Probe { from, usual, .. } => (from, Phase::cruise(usual)),
         }
     }
@@ -299,7 +325,8 @@ impl Search {
         let limit = self.limit;
         // While a full path fills up, streams that began before it was full look fast: what ended is counted, too.
         let goodput = if best > 0.0 { seen.goodput.min(seen.counted) } else { seen.goodput };
-        if goodput < best * (1.0 + RAMP_GAIN * (step - 1.0)) {
+        let gain = if seen.is_dear() { DEAR_GAIN } else { RAMP_GAIN };
+        if goodput < best * (1.0 + gain * (step - 1.0)) {
             let back = scaled(limit, (1.0 + 1.0 / step) / 2.0);
             return if flat == 0 { (limit, Phase::Ramp { best, step, flat: 1 }) } else { (back, Phase::cruise(0.0)) };
         }
@@ -320,7 +347,7 @@ impl Search {
             return self.less(seen.goodput, 1);
         }
         if part > RISEN && !seen.throttled {
-            return self.more(seen.goodput);
+            return self.more(seen.goodput, seen);
         }
         cruise.fallen = false;
         cruise.epochs = (cruise.epochs + 1).min(MORE_EVERY);
@@ -328,16 +355,22 @@ impl Search {
         if self.since_less >= LESS_EVERY {
             self.less(cruise.usual, 0)
         } else if self.since_more >= MORE_EVERY && !seen.throttled {
-            self.more(cruise.usual)
+            self.more(cruise.usual, seen)
         } else {
             (self.limit, Phase::Cruise(cruise))
         }
     }
 
     /// Tries more streams than those that have a goodput.
-    fn more(&mut self, usual: f64) -> (usize, Phase) {
+    fn more(&mut self, usual: f64, seen: &Seen) -> (usize, Phase) {
         self.since_more = 0;
-        let factor = if self.is_close(self.limit) { 1.05 } else { 1.25 };
+        let factor = if self.is_close(self.limit) {
+            1.05
+        } else if seen.is_dear() {
+            DEAR_PROBE
+        } else {
+            1.25
+        };
         let limit = scaled(self.limit, factor).max(self.limit + 1);
         if limit > self.max { (self.limit, Phase::cruise(usual)) } else { (limit, Phase::Probe { from: self.limit, usual, down: 0 }) }
     }
@@ -357,9 +390,20 @@ impl Search {
     fn gain_wanted(&self, seen: &Seen) -> f64 {
         match self.phase {
             Phase::Probe { from, .. } if self.is_close(from) => CLOSE_GAIN,
-            _ if seen.in_flight_bytes > DEAR_BYTES => DEAR_GAIN,
+            Phase::Probe { from, .. } if seen.is_dear() => DEAR_GAIN * (self.limit as f64 / from as f64 - 1.0),
             _ => PROBE_GAIN,
         }
+    }
+}
+
+impl Seen {
+    /// Whether the bodies in flight took much memory.
+    fn is_dear(&self) -> bool {
+        self.in_flight_bytes > DEAR_BYTES
+    }
+
+    fn loss_allowed(&self) -> f64 {
+        if self.is_dear() { DEAR_LOSS } else { PROBE_LOSS }
     }
 }
 

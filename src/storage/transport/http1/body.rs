@@ -10,7 +10,7 @@ use http::{StatusCode, Version};
 use tokio_util::io::poll_read_buf;
 
 use super::{Connection, invalid};
-use crate::storage::transport::slab::{SLAB_BYTES, Slab, Slabs};
+use crate::storage::slab::{SLAB_BYTES, Slab, Slabs};
 
 /// Longest line that introduces a chunk, and longest trailer, in bytes.
 const LINE_BYTES_MAX: usize = 4 << 10;
@@ -95,14 +95,14 @@ impl Body {
                 Poll::Pending
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Ready(Ok(())) if slab.is_empty() => Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(())) if slab.as_ref().is_empty() => Poll::Ready(Ok(None)),
             Poll::Ready(Ok(())) => Poll::Ready(Ok(Some(slab.freeze()))),
         }
     }
 
     /// What has arrived of the buffer that is being filled.
     pub(in crate::storage::transport) fn arrived(&mut self) -> Option<Bytes> {
-        let slab = self.slab.as_mut().filter(|slab| !slab.is_empty())?;
+        let slab = self.slab.as_mut().filter(|slab| !slab.as_ref().is_empty())?;
         // The buffer stays: a slow line must not hold a large one for a few bytes.
         let bytes = Bytes::copy_from_slice(slab.bytes());
         slab.bytes().clear();

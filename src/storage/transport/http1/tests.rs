@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::*;
-use crate::storage::transport::slab::Slabs;
+use crate::storage::slab::Slabs;
 
 /// The worst order of events: the write fails first, and only then is the answer there to be read.
 struct Refuses {

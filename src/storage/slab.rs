@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 /// The size of a large buffer, in bytes: each read fills as much of it as there is.
-pub(super) const SLAB_BYTES: usize = 512 << 10;
+pub(crate) const SLAB_BYTES: usize = 512 << 10;
 /// Unused buffers that are kept: 8 MiB, what one part leaves behind while the next begins.
 const KEPT_MAX: usize = 16;
 
 /// A bounded stock of unused buffers. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Slabs(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct Slabs(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Slabs {
     /// An empty buffer with room for so many bytes, or for [`SLAB_BYTES`] where they are more.
-    pub(super) fn take(&self, bytes: usize) -> Slab {
+    pub(crate) fn take(&self, bytes: usize) -> Slab {
         if bytes < SLAB_BYTES {
             return Slab { bytes: Vec::with_capacity(bytes.max(1)), home: None };
         }
@@ -25,23 +25,19 @@ impl Slabs {
 }
 
 /// A buffer that returns to its stock when nobody reads it any more.
-pub(super) struct Slab {
+pub(crate) struct Slab {
     bytes: Vec<u8>,
     home: Option<Slabs>,
 }
 
 impl Slab {
     /// What it holds, to be added to up to its capacity.
-    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// What it holds, for many readers.
-    pub(super) fn freeze(mut self) -> Bytes {
+    pub(crate) fn freeze(mut self) -> Bytes {
         match self.home {
             // The end of a body: what is less than half is worth a copy, so that a large buffer is not held for it.
             Some(_) if self.bytes.len() < SLAB_BYTES / 2 => Bytes::copy_from_slice(&self.bytes),
@@ -86,7 +82,7 @@ mod tests {
         assert_ne!(slabs.take(SLAB_BYTES).bytes().as_ptr(), at, "it is still read");
         drop(reader);
         let mut again = slabs.take(SLAB_BYTES);
-        assert_eq!((again.bytes().as_ptr(), again.is_empty(), again.bytes().capacity()), (at, true, SLAB_BYTES));
+        assert_eq!((again.bytes().as_ptr(), again.as_ref().is_empty(), again.bytes().capacity()), (at, true, SLAB_BYTES));
     }
 
     #[test]
