@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
@@ -13,12 +14,14 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, Lookup, Setting, Stores};
 use crate::storage::location::Address;
 
+mod audit;
 mod bucket;
 mod cat;
 mod completions;
 mod config;
 mod confirm;
 mod cp;
+mod daemon;
 mod demo;
 mod dev_server;
 mod doctor;
@@ -27,6 +30,7 @@ mod exit;
 mod flags;
 mod history;
 mod human;
+mod jobs;
 mod log;
 mod ls;
 mod man;
@@ -37,8 +41,10 @@ mod report;
 mod rm;
 mod session;
 mod signal;
+mod socket;
 mod stat;
 mod state;
+mod status;
 mod stdio;
 mod sync;
 mod transfer;
@@ -99,6 +105,12 @@ enum Command {
     Uploads(uploads::Uploads),
     History(history::Told),
     Doctor(doctor::Doctor),
+    Daemon(daemon::DaemonCommand),
+    Jobs(jobs::Jobs),
+    Status(status::Status),
+    Limit(jobs::Limit),
+    Alert(jobs::Alert),
+    Audit(audit::Audit),
     Config(config::ConfigCommand),
     DevServer(dev_server::DevServerCommand),
     Demo(demo::Demo),
@@ -136,7 +148,9 @@ fn command() -> clap::Command {
 async fn execute(cli: Cli) -> u8 {
     let Cli { globals, command } = cli;
     let output = output::Output::new(globals.json, globals.quiet, globals.verbose);
-    if let Err(e) = log::install(&globals.log, globals.verbose, output.bars()) {
+    // Who reads a service's log was not there.
+    let is_service = matches!(command, Command::Daemon(_));
+    if let Err(e) = log::install(&globals.log, globals.verbose, is_service, output.bars()) {
         return exit::report(e.into());
     }
     let outcome = match command {
@@ -156,10 +170,18 @@ async fn with_session(globals: Globals, command: Command, output: output::Output
     let clock = Clock::system();
     let signals = signal::Signals::listen(clock.clone())?;
     let lookup = globals.lookup(&command.addresses())?;
-    let config = Arc::new(Config::load(&lookup)?);
+    let config = Arc::new(match Config::load(&lookup) {
+        // A configuration that is broken is the very moment to ask the daemon how it stands.
+        Err(error) if command.asks_daemon() => {
+            output.note(&format!("dragon: note: {error}"));
+            Config::default()
+        }
+        loaded => loaded?,
+    });
     let stores = Stores::new(config.clone(), clock.clone());
-    let session = Session { config, stores, clock, output, environment: lookup.environment, cancel: signals.token() };
-    let outcome = signals.guard(command.transfers(), command.run(&session)).await;
+    let grace = command.grace(&config);
+    let session = Session { config, stores, clock, output, environment: lookup.environment.clone(), lookup, cancel: signals.token() };
+    let outcome = signals.guard(grace, command.run(&session)).await;
     session.output.flush()?;
     outcome
 }
@@ -192,13 +214,23 @@ impl Command {
             Self::Uploads(c) => vec![c.url()],
             Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
+            Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) => Vec::new(),
             Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
-    /// Whether the command stops in an orderly way by itself when it is told to.
-    fn transfers(&self) -> bool {
-        matches!(self, Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_))
+    /// Whether the command only speaks to the daemon.
+    fn asks_daemon(&self) -> bool {
+        matches!(self, Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_))
+    }
+
+    /// How long the command may take to stop in an orderly way by itself when it is told to; at once where it does not.
+    fn grace(&self, config: &Config) -> Duration {
+        match self {
+            Self::Daemon(_) => config.daemon.drain + signal::GRACE,
+            Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_) => signal::GRACE,
+            _ => Duration::ZERO,
+        }
     }
 
     async fn run(self, session: &Session) -> Outcome {
@@ -217,6 +249,12 @@ impl Command {
             Self::Uploads(c) => Box::pin(c.run(session)).await,
             Self::History(c) => Box::pin(c.run(session)).await,
             Self::Doctor(c) => Box::pin(c.run(session)).await,
+            Self::Daemon(c) => Box::pin(c.run(session)).await,
+            Self::Jobs(c) => c.run(session).await,
+            Self::Status(c) => c.run(session).await,
+            Self::Limit(c) => c.run(session).await,
+            Self::Alert(c) => c.run(session).await,
+            Self::Audit(c) => c.run(session).await,
             Self::DevServer(c) => c.run(session).await,
             Self::Demo(c) => Box::pin(c.run(session)).await,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) => Ok(exit::OK),

@@ -8,17 +8,21 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::location::{Address, is_store_name};
 
 pub mod bandwidth;
+pub mod daemon;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod import;
 pub mod job;
+pub mod residency;
 pub mod rules;
 pub mod secret;
 mod section;
@@ -28,6 +32,7 @@ pub mod store;
 pub mod stores;
 pub mod transfer;
 pub mod units;
+pub mod watch;
 
 pub use secret::{Environment, Secret};
 pub use setting::Setting;
@@ -47,6 +52,8 @@ pub struct Config {
     text: Secret,
     /// What flags set.
     settings: Vec<Setting>,
+    /// A digest of the stores, their secrets and the engine's settings.
+    stores_digest: [u8; 32],
     /// The stores by name, `s3` and `oss` always among them.
     pub stores: BTreeMap<String, StoreConfig>,
     /// Defaults for transfers.
@@ -102,7 +109,7 @@ impl Config {
 
     /// Reads a text. `name` is what errors call it, `base` where its relative paths start.
     pub fn parse(name: &str, text: &str, base: PathBuf, settings: &[Setting], environment: &Environment) -> Result<Self, Vec<Error>> {
-        let document = Document { name, text, base, environment, problems: RefCell::default() };
+        let document = Document { name, text, base, environment, problems: RefCell::default(), resolved: RefCell::default() };
         let parsed = match DeTable::parse(text) {
             Ok(table) => table,
             Err(e) => {
@@ -112,8 +119,15 @@ impl Config {
         };
         let mut root = Section::new(&document, "", parsed.get_ref(), Origin::Span(0..0));
         let engine = read_table(&mut root, "engine", Engine::read);
+        let stores = read_stores(&document, &mut root, settings, &engine);
+        for (name, lock) in stores.iter().flat_map(|(name, store)| store.residency.iter().map(move |lock| (name, lock))) {
+            for (unknown, advice) in lock.unknown(&stores) {
+                let path = format!("stores.{name}.residency.may_go_to");
+                document.problem(&Origin::Span(0..0), &path, format!("there is no store '{unknown}'"), advice);
+            }
+        }
         let mut config = Self {
-            stores: read_stores(&document, &mut root, settings, &engine),
+            stores,
             engine,
             state: read_table(&mut root, "state", State::read),
             daemon: read_table(&mut root, "daemon", Daemon::read),
@@ -127,9 +141,17 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let mut digest = document.resolved.into_inner();
+        digest.update(format!("{:?} {:?} {:?} {settings:?}", config.stores, config.engine, config.state));
+        config.stores_digest = digest.finalize().into();
         config.text = Secret::new(text);
         config.settings = settings.to_vec();
         Ok(config)
+    }
+
+    /// SHA-256 of the text, in hexadecimal digits.
+    pub fn revision(&self) -> String {
+        Sha256::digest(self.text.expose().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Says so where the file holds secrets and others can read it.
@@ -142,7 +164,8 @@ impl Config {
 
     /// What does not resolve in this environment: an error once it is used, and what `config check` tells beforehand.
     pub fn missing(&self) -> impl Iterator<Item = &Error> {
-        self.stores.values().flat_map(|store| &store.missing)
+        let stores = self.stores.values().flat_map(|store| &store.missing);
+        stores.chain(&self.daemon.missing).chain(self.jobs.iter().flat_map(|job| &job.missing))
     }
 }
 
@@ -229,6 +252,9 @@ fn read_jobs(root: &mut Section<'_>, stores: &BTreeMap<String, StoreConfig>) -> 
         let job = Job::read(&mut section);
         if let Some(job) = job {
             for (key, address) in [("source", &job.source), ("destination", &job.destination)] {
+                for store in job.events.iter().filter_map(|events| events.store()).filter(|store| !stores.contains_key(*store)) {
+                    section.problem("events", format!("there is no store '{store}'"), suggest(store, stores.keys().map(String::as_str)));
+                }
                 if let Address::Store { store, .. } = address
                     && !stores.contains_key(store)
                     && store != "mem"
@@ -237,7 +263,7 @@ fn read_jobs(root: &mut Section<'_>, stores: &BTreeMap<String, StoreConfig>) -> 
                     section.problem(key, format!("there is no store '{store}'"), suggest(store, stores.keys().map(String::as_str)));
                 }
             }
-            if place(&job.source).overlaps(&place(&job.destination)) {
+            if job::overlap(&place(&job.source), &place(&job.destination)) {
                 section.problem("destination", "it overlaps the source", "copying a place into itself never ends");
             }
             for other in &jobs {

@@ -23,10 +23,10 @@ use crate::error::Result;
 use crate::storage::{ETag, Key};
 
 #[cfg(feature = "journal")]
-mod disk;
+pub(crate) mod disk;
 pub mod flight;
 #[cfg(feature = "journal")]
-mod lock;
+pub(crate) mod lock;
 mod memory;
 pub mod pair;
 pub mod proved;

@@ -30,6 +30,7 @@
 //! |---|---|---|
 //! | 6 | `main`, [`cli`] | one command a file; prints, catches signals, sets exit statuses: nothing below does |
 //! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
+//! | 4 | [`daemon`] | jobs that run for years: schedules and windows, change events, the page and API, the audit log, alerts |
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
 //! | 3 | [`transfer`] | the engine: list in ranges, join, plan, schedule, find the right number of streams, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
@@ -45,6 +46,8 @@
 //!   run that died is taken up by the next, with the journal or without.
 //! - **Everything has a bound.** Memory is reserved before a request is opened; queues, pages, retries and answers are limited.
 //! - **One loop waits** ([`storage::retry`]). Backends make one attempt and judge its failure.
+//! - **A change event is a hint.** It leads to a compare of that key; only the compare decides, and only a scan deletes.
+//! - **What somebody asked the daemon for stands in the audit log** before it is done.
 //! - **Time, randomness and ids come through [`clock`]**, so that a run can be replayed.
 //!
 //! The library installs no log subscriber, signal handler or crypto provider, and never ends the process.
@@ -54,6 +57,8 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "cli")]
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "dev-server")]
 pub mod devserver;
 pub mod error;

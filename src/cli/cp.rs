@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueHint};
 
+use crate::config::residency;
 use crate::config::stores::Opening;
 use crate::error::{Error, Result};
 use crate::storage::limit::Pipes;
@@ -50,17 +51,21 @@ impl Cp {
         match (&self.source, &self.destination) {
             (Address::Stdio, Address::Stdio) => Err(Error::invalid("- to - copies nothing to nowhere").into()),
             (Address::Stdio, destination) => stdio::upload(session, destination, &options, give_up_after).await,
-            (source, Address::Stdio) => cat::print(session, source, None).await,
+            (source, destination @ Address::Stdio) => {
+                residency::check(&session.config.stores, source, destination, &crate::transfer::Filter::default(), &[])?;
+                cat::print(session, source, None).await
+            }
             (source, destination) => {
                 one_key(source)?;
                 let destination = target(source, destination);
                 // One exact key was asked for: filters have nothing to choose from.
                 options.filter = crate::transfer::Filter::default();
+                residency::check(&session.config.stores, source, &destination, &options.filter, &[])?;
                 let Pipes { read, write } = session.pipes(&options);
                 let follow_symlinks = self.flags.selection.follow_symlinks;
-                let opening = Opening { follow_symlinks, make: false, pipes: Pipes { read, write: None }, give_up_after };
+                let opening = Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after };
                 let from = session.stores.object(source, &opening).await?;
-                let opening = Opening { make: !options.dry_run, pipes: Pipes { read: None, write }, give_up_after, ..Opening::default() };
+                let opening = Opening { make: !options.dry_run, pipes: vec![Pipes { read: None, write }], give_up_after, ..Opening::default() };
                 let to = session.stores.object(&destination, &opening).await?;
                 transfer::run(session, &self.flags.running, Run::One, (source, from), (&destination, to), options).await
             }

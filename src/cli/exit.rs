@@ -11,6 +11,8 @@ pub(super) const OK: u8 = report::EXIT_OK;
 pub(super) const USAGE: u8 = report::EXIT_USAGE;
 /// Could not start or go on.
 pub(super) const STOPPED: u8 = report::EXIT_STOPPED;
+/// `verify` found differences.
+pub(super) const DIFFERENT: u8 = report::EXIT_DIFFERENT;
 /// Finished, but some objects failed.
 pub(super) const FAILED: u8 = report::EXIT_FAILED;
 

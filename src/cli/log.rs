@@ -43,9 +43,10 @@ enum Format {
 }
 
 /// Installs the subscriber. Fails where the log file cannot be opened.
-pub(super) fn install(flags: &Flags, verbose: u8, bars: MultiProgress) -> Result<()> {
+pub(super) fn install(flags: &Flags, verbose: u8, is_service: bool, bars: MultiProgress) -> Result<()> {
     let level = flags.log_level.unwrap_or(match (verbose, &flags.log_file) {
         (2.., _) | (_, Some(_)) => Level::Info,
+        _ if is_service => Level::Info,
         _ => Level::Warn,
     });
     // The dev server's s3s logs each refused request as an error: the client tells. Other crates may log requests with their headers at debug and trace: those hold tokens, and are never asked for.

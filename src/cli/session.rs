@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Stores};
+use crate::config::{Config, Environment, Lookup, Stores};
 use crate::storage::limit::Pipes;
 use crate::transfer::Options;
 
@@ -23,6 +23,8 @@ pub(super) struct Session {
     pub(super) output: Output,
     /// The process's environment.
     pub(super) environment: Environment,
+    /// Where the configuration was looked for.
+    pub(super) lookup: Lookup,
     /// Cancelled by a signal.
     pub(super) cancel: CancellationToken,
 }

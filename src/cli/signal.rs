@@ -17,7 +17,7 @@ const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
 /// How long a transfer may take to put things in order.
-const GRACE: Duration = Duration::from_secs(20);
+pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 /// The signals that end a run.
 pub(super) struct Signals {
@@ -56,13 +56,11 @@ impl Signals {
         self.token.clone()
     }
 
-    /// Runs a command until it ends or a signal ends it. One that stops by itself (`orderly`) gets the time to.
-    pub(super) async fn guard(&self, orderly: bool, command: impl Future<Output = Outcome>) -> Outcome {
+    /// Runs a command until it ends or a signal ends it. One that stops by itself gets the `grace` to.
+    pub(super) async fn guard(&self, grace: Duration, command: impl Future<Output = Outcome>) -> Outcome {
         let stopped = async {
             self.token.cancelled().await;
-            if orderly {
-                self.clock.sleep(GRACE).await;
-            }
+            self.clock.sleep(grace).await;
         };
         let outcome = tokio::select! {
             outcome = command => outcome,

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::config::residency;
 use crate::config::stores::Opening;
 use crate::config::transfer::{Copying, Resources, Selection};
 use crate::config::units;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Pair;
 use crate::storage::limit::Pipes;
 use crate::storage::location::{Address, Location};
-use crate::transfer::{Context, Job, Options, Progress, Report};
+use crate::transfer::{Context, Job, Options, Progress};
 
 use super::exit::Outcome;
 use super::progress::Watch;
@@ -77,10 +79,11 @@ impl Flags {
 
     /// Opens both ends as trees. A local destination is made where it is not there; a dry run makes nothing.
     pub(super) async fn trees(&self, session: &Session, source: &Address, destination: &Address, options: &Options) -> Result<(Location, Location)> {
+        residency::check(&session.config.stores, source, destination, &options.filter, &[])?;
         let Pipes { read, write } = session.pipes(options);
         let (follow_symlinks, give_up_after) = (self.selection.follow_symlinks, self.resources.give_up_after);
         refuse_file(source)?;
-        let from = session.stores.tree(source, &Opening { follow_symlinks, make: false, pipes: Pipes { read, write: None }, give_up_after }).await?;
+        let from = session.stores.tree(source, &Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after }).await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
             // What is written was read: where one rate is given, limiting one end limits both, and leaves bodies in memory for a server
@@ -88,7 +91,7 @@ impl Flags {
             _ => {
                 session
                     .stores
-                    .tree(destination, &Opening { make: !self.dry_run, pipes: Pipes { read: None, write }, give_up_after, ..Opening::default() })
+                    .tree(destination, &Opening { make: !self.dry_run, pipes: vec![Pipes { read: None, write }], give_up_after, ..Opening::default() })
                     .await?
             }
         };
@@ -150,15 +153,15 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
     };
     let job = Job { source: from.1, destination: to.1, options };
     let watch = Watch::start(&session.output, progress, session.stores.metrics().clone(), running.stats, session.clock.clone())?;
-    let engine = async {
-        // The engine's sender goes with its context, so that the events end with it.
-        let result: Result<Report> = match run {
+    // A task of its own: on a worker, beside the driver of its sockets, and the thread that tells does not have to be woken for each
+    // answer. The engine's sender goes with its context, so that the events end with it.
+    let engine = AbortOnDropHandle::new(tokio::spawn(async move {
+        match run {
             Run::Sync => crate::transfer::run(job, context).await,
             Run::One => crate::transfer::copy_one(job, context).await,
             Run::Verify { deep } => crate::transfer::verify(job, deep, context).await,
-        };
-        result
-    };
+        }
+    }));
     let telling = async {
         while let Some(event) = events.recv().await {
             reporter.tell(&event)?;
@@ -168,10 +171,13 @@ pub(super) async fn run(session: &Session, running: &Running, run: Run, from: (&
         }
         Ok(())
     };
-    let (report, told): (_, Result<()>) = futures::join!(Box::pin(engine), telling);
+    let (report, told): (_, Result<()>) = futures::join!(engine, telling);
     watch.stop().await;
     told?;
-    let mut report = report?;
+    let mut report = report.unwrap_or_else(|e| match e.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(e) => Err(Error::new(ErrorKind::Interrupted, format!("the run was cut off: {e}"))),
+    })?;
     opened.tidy().await?;
     // The engine counts what it sends again itself; the rest is counted where it happens.
     report.retries += session.stores.metrics().retries.get();

@@ -42,7 +42,7 @@ impl Verify {
         let opening = Opening {
             follow_symlinks: self.selection.follow_symlinks,
             // One pipe for both ends.
-            pipes: session.pipes(&options),
+            pipes: vec![session.pipes(&options)],
             make: false,
             give_up_after: self.resources.give_up_after,
         };

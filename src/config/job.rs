@@ -1,9 +1,16 @@
 //! `[[jobs]]`: transfers with a name, for the daemon. Here they are read and held against each other.
 
-use crate::storage::location::{Address, is_store_name};
+use std::time::Duration;
 
+use globset::GlobBuilder;
+
+use super::secret::Secret;
 use super::section::Section;
 use super::transfer::{Copying, Deleting, Resources, Selection};
+use crate::daemon::calendar::{Schedule, Window};
+use crate::error::Error;
+use crate::storage::Key;
+use crate::storage::location::{Address, is_store_name};
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,8 +33,18 @@ pub struct Job {
     pub destination: Address,
     /// What it does.
     pub mode: Mode,
-    /// When it runs, in the daemon's words; `None` is only when told.
-    pub schedule: Option<String>,
+    /// When it runs; `None` is only when told.
+    pub schedule: Option<Schedule>,
+    /// When it may run; none is always.
+    pub windows: Vec<Window>,
+    /// Its share of what all jobs share: 1 to 100.
+    pub priority: u32,
+    /// How far behind the mirror may be before somebody is told.
+    pub lag_max: Option<Duration>,
+    /// Where its change events come from.
+    pub events: Vec<Events>,
+    /// Prefixes, relative to the source, that must not leave.
+    pub residency: Vec<Key>,
     /// What takes part.
     pub selection: Selection,
     /// How it is written.
@@ -36,6 +53,8 @@ pub struct Job {
     pub deleting: Deleting,
     /// What it may take.
     pub resources: Resources,
+    /// References of its events to variables and files that did not resolve: those events do not come.
+    pub missing: Vec<Error>,
 }
 
 impl Job {
@@ -49,22 +68,189 @@ impl Job {
         }
         let source = address(section, "source");
         let destination = address(section, "destination");
-        let job = Self {
+        let mut missing = Vec::new();
+        let mut job = Self {
             name: name.unwrap_or_default(),
             source: source.clone().unwrap_or(Address::Stdio),
             destination: destination.clone().unwrap_or(Address::Stdio),
             mode: section.choice("mode", &[("sync", Mode::Sync), ("copy", Mode::Copy)]).unwrap_or_default(),
-            schedule: section.text("schedule"),
+            schedule: section.parsed("schedule", "a schedule such as \"every 5m\"", &[], Schedule::parse),
+            windows: windows(section),
+            priority: priority(section),
+            lag_max: section.duration("lag_max"),
+            events: Events::read(section, &mut missing),
+            residency: section.texts("residency").into_iter().map(Key::from).collect(),
             selection: Selection::read(section),
             copying: Copying::read(section),
             deleting: Deleting::read(section),
             resources: Resources::read(section),
+            missing: Vec::new(),
         };
+        job.missing = missing;
+        job.check_buckets(section);
+        if let Some(Address::Store { .. } | Address::Stdio) = &source
+            && job.events.contains(&Events::Notify)
+        {
+            section.problem(
+                "events",
+                "\"notify\" watches a local directory, and the source is none",
+                "add [[jobs.events]] with type = \"sqs\", \"smq\" or \"webhook\"",
+            );
+        }
         if job.mode == Mode::Copy && job.deleting.delete {
             section.problem("delete", "a job of mode \"copy\" never deletes", "write mode = \"sync\", or leave delete out");
         }
         (source.is_some() && destination.is_some()).then_some(job)
     }
+
+    /// A source of many buckets and a destination for each of them go together.
+    fn check_buckets(&self, section: &Section<'_>) {
+        let is_pattern = is_pattern(&self.source);
+        let is_template = matches!(&self.destination, Address::Store { bucket, .. } if bucket.contains(BUCKET));
+        match (is_pattern, is_template) {
+            (true, false) => section.problem(
+                "destination",
+                "the source is many buckets, and each needs a place of its own",
+                format!("write {BUCKET} into the destination's bucket"),
+            ),
+            (false, true) => {
+                section.problem("destination", format!("{BUCKET} stands for the source's bucket, where the source is a pattern such as s3://*"), "")
+            }
+            _ => {}
+        }
+        if matches!(&self.destination, Address::Store { bucket, .. } if bucket.contains('*')) {
+            section.problem("destination", "a pattern is no place to write to", format!("write {BUCKET} for the source's bucket"));
+        }
+    }
+}
+
+/// What stands for the source's bucket in a destination.
+pub const BUCKET: &str = "{bucket}";
+
+/// Whether an address names many buckets.
+pub fn is_pattern(address: &Address) -> bool {
+    matches!(address, Address::Store { bucket, .. } if bucket.contains('*'))
+}
+
+/// Whether a bucket's name, or a pattern of them, includes a bucket.
+pub(super) fn matches_bucket(pattern: &str, bucket: &str) -> bool {
+    pattern == bucket || pattern.contains('*') && GlobBuilder::new(pattern).build().is_ok_and(|glob| glob.compile_matcher().is_match(bucket))
+}
+
+/// Where a job's change events come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Events {
+    /// The system watches the local source.
+    Notify,
+    /// A queue of Amazon's.
+    Sqs {
+        /// Its URL.
+        queue: String,
+        /// The store whose credentials serve; the source's where there is none.
+        store: Option<String>,
+    },
+    /// A queue of Alibaba's SMQ.
+    Smq {
+        /// `https://ACCOUNT.mns.REGION.aliyuncs.com`.
+        endpoint: String,
+        /// Its name.
+        queue: String,
+        /// The store whose credentials serve; the source's where there is none.
+        store: Option<String>,
+    },
+    /// Somebody pushes them to the API.
+    Webhook {
+        /// What they must show.
+        token: Secret,
+    },
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Sqs,
+    Smq,
+    Webhook,
+}
+
+impl Events {
+    /// `events = "notify"`, or tables of `[[jobs.events]]`.
+    fn read(section: &mut Section<'_>, missing: &mut Vec<Error>) -> Vec<Self> {
+        if section.is_text("events") {
+            return section.choice("events", &[("notify", ())]).map(|()| Self::Notify).into_iter().collect();
+        }
+        let mut all = Vec::new();
+        for mut events in section.tables("events") {
+            let needed = |events: &mut Section<'_>, key: &'static str| {
+                let text = events.text(key);
+                if text.is_none() && !events.has(key) {
+                    events.problem("", format!("it needs a {key}"), "");
+                }
+                text.unwrap_or_default()
+            };
+            if !events.has("type") {
+                events.problem("", "events have a type", "add type = \"sqs\", \"smq\" or \"webhook\"");
+            }
+            let store = |events: &mut Section<'_>| events.text("store");
+            let read = events.choice("type", &[("sqs", Kind::Sqs), ("smq", Kind::Smq), ("webhook", Kind::Webhook)]).map(|kind| match kind {
+                Kind::Sqs => Self::Sqs { queue: needed(&mut events, "queue"), store: store(&mut events) },
+                Kind::Smq => Self::Smq { endpoint: needed(&mut events, "endpoint"), queue: needed(&mut events, "queue"), store: store(&mut events) },
+                Kind::Webhook => {
+                    let token = events.secret("token");
+                    if token.is_none() && !events.has("token") {
+                        events.problem("", "a webhook needs a token, or anybody could send events", "add token = \"env:NAME\"");
+                    }
+                    Self::Webhook { token: token.unwrap_or_default() }
+                }
+            });
+            let unresolved = events.finish();
+            // Without its secret it serves nobody: an empty token would be everybody's.
+            all.extend(read.filter(|_| unresolved.is_empty()));
+            missing.extend(unresolved);
+        }
+        all
+    }
+
+    /// The store whose credentials serve, where one is named.
+    pub(super) fn store(&self) -> Option<&str> {
+        match self {
+            Self::Sqs { store, .. } | Self::Smq { store, .. } => store.as_deref(),
+            Self::Notify | Self::Webhook { .. } => None,
+        }
+    }
+}
+
+fn windows(section: &mut Section<'_>) -> Vec<Window> {
+    let texts = section.texts("windows");
+    texts.iter().filter_map(|text| Window::parse(text).map_err(|why| section.problem("windows", why, "")).ok()).collect()
+}
+
+fn priority(section: &mut Section<'_>) -> u32 {
+    const USUAL: u32 = 10;
+    match section.number("priority") {
+        None => USUAL,
+        Some(priority @ 1..=100) => priority as u32,
+        Some(other) => {
+            section.problem("priority", format!("{other} is not from 1 to 100"), "");
+            USUAL
+        }
+    }
+}
+
+/// Whether two places may overlap, patterns of buckets included.
+pub(super) fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Store { store: x, bucket: p, key: k }, Address::Store { store: y, bucket: q, key: l }) = (a.tree(), b.tree()) else { return a.overlaps(b) };
+    let (p, q) = (p.replace(BUCKET, "*"), q.replace(BUCKET, "*"));
+    if !p.contains('*') && !q.contains('*') {
+        return a.overlaps(b);
+    }
+    let stem = |pattern: &str| pattern.split('*').next().unwrap_or_default().to_owned();
+    let is_one_bucket = match (p.contains('*'), q.contains('*')) {
+        (true, false) => matches_bucket(&p, &q),
+        (false, true) => matches_bucket(&q, &p),
+        // Two patterns: for certain only that they begin differently.
+        _ => stem(&p).starts_with(&stem(&q)) || stem(&q).starts_with(&stem(&p)),
+    };
+    x == y && is_one_bucket && (k.as_bytes().starts_with(l.as_bytes()) || l.as_bytes().starts_with(k.as_bytes()))
 }
 
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<Address> {
@@ -86,10 +272,10 @@ fn address(section: &mut Section<'_>, key: &'static str) -> Option<Address> {
 /// Why two jobs cannot both be, if so. `place` resolves names of stores that are one service, so that two names of one bucket are seen.
 pub(super) fn conflict(a: &Job, b: &Job, place: impl Fn(&Address) -> Address) -> Option<String> {
     let [a_source, a_destination, b_source, b_destination] = [&a.source, &a.destination, &b.source, &b.destination].map(place);
-    if a_destination.overlaps(&b_destination) {
+    if overlap(&a_destination, &b_destination) {
         return Some(format!("jobs '{}' and '{}' write to the same place: {} and {}", a.name, b.name, a.destination, b.destination));
     }
-    if a_destination.overlaps(&b_source) && b_destination.overlaps(&a_source) {
+    if overlap(&a_destination, &b_source) && overlap(&b_destination, &a_source) {
         return Some(format!("jobs '{}' and '{}' copy in a circle: each reads where the other writes", a.name, b.name));
     }
     None

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
+use sha2::{Digest, Sha256};
+
 use crate::error::Error;
 use crate::storage::key::escape;
 
@@ -29,6 +31,8 @@ pub(super) struct Document<'a> {
     pub(super) environment: &'a Environment,
     /// What is wrong so far, and where in the text.
     pub(super) problems: RefCell<Vec<(usize, Error)>>,
+    /// A digest of all secrets and of what references led to, to tell whether any of it has changed.
+    pub(super) resolved: RefCell<Sha256>,
 }
 
 /// Where a value comes from: a place in the file, or a flag.
@@ -146,6 +150,11 @@ impl<'a> Section<'a> {
         self.fields.contains_key(key)
     }
 
+    /// Whether the key's value is text.
+    pub(super) fn is_text(&self, key: &str) -> bool {
+        matches!(self.fields.get(key), Some(Field { raw: Raw::Text(_) | Raw::Toml(DeValue::String(_)), .. }))
+    }
+
     /// Where in the file a key's value stands, for keys whose order matters.
     pub(super) fn position(&self, key: &str) -> Option<usize> {
         match &self.fields.get(key)?.origin {
@@ -193,7 +202,10 @@ impl<'a> Section<'a> {
     fn resolve(&mut self, key: &str, text: String) -> Option<String> {
         let Some(reference) = Reference::parse(&text) else { return Some(text) };
         match reference.resolve(self.document.environment, &self.document.base) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.document.resolved.borrow_mut().update(value.as_bytes());
+                Some(value)
+            }
             Err(why) => {
                 let origin = self.fields.get(key).map_or(&self.origin, |f| &f.origin);
                 self.missing.push(self.document.error(origin, &self.dotted(key), why, ""));
@@ -227,7 +239,9 @@ impl<'a> Section<'a> {
             self.problem(key, "a secret never goes on the command line, where every process can read it", format!("write {key}=env:NAME or {key}=file:PATH"));
             return None;
         }
-        self.text(key).map(Secret::new)
+        let secret = self.text(key).map(Secret::new);
+        secret.iter().for_each(|secret| self.document.resolved.borrow_mut().update(secret.expose().as_bytes()));
+        secret
     }
 
     /// Something that a function reads from text; its error becomes the message, and must not repeat a secret.
@@ -383,7 +397,8 @@ impl<'a> Section<'a> {
 #[cfg(test)]
 pub(super) fn known_keys(read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
     let environment = Environment::default();
-    let document = Document { name: "test", text: "", base: PathBuf::new(), environment: &environment, problems: RefCell::default() };
+    let document =
+        Document { name: "test", text: "", base: PathBuf::new(), environment: &environment, problems: RefCell::default(), resolved: RefCell::default() };
     let mut section = Section::empty(&document, "", Origin::Span(0..0));
     read(&mut section);
     section.known.iter().map(ToString::to_string).collect()
@@ -395,7 +410,8 @@ mod tests {
 
     fn read(text: &str, read: impl FnOnce(&mut Section<'_>)) -> Vec<String> {
         let environment = Environment::of([("A", "from-env")]);
-        let document = Document { name: "dragon.toml", text, base: "/".into(), environment: &environment, problems: RefCell::default() };
+        let document =
+            Document { name: "dragon.toml", text, base: "/".into(), environment: &environment, problems: RefCell::default(), resolved: RefCell::default() };
         let table = DeTable::parse(text).expect("valid toml");
         let mut section = Section::new(&document, "", table.get_ref(), Origin::Span(0..0));
         read(&mut section);

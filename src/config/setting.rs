@@ -17,7 +17,7 @@ pub struct Setting {
 }
 
 /// The keys that hold secrets.
-pub const SECRET_KEYS: [&str; 3] = ["access_key_secret", "secret_access_key", "session_token"];
+pub const SECRET_KEYS: [&str; 5] = ["access_key_secret", "secret_access_key", "session_token", "token", "webhook"];
 
 impl Setting {
     /// Reads `stores.NAME.KEY=VALUE`. A secret is refused: every process on the machine can read a command line.

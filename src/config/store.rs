@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::storage::{oss, s3, transport};
 
 use super::engine::Engine;
+use super::residency::Lock;
 use super::secret::{Environment, Secret};
 use super::section::Section;
 
@@ -18,6 +19,8 @@ pub struct StoreConfig {
     pub name: String,
     /// What it is.
     pub kind: StoreKind,
+    /// What of it must not leave it.
+    pub residency: Vec<Lock>,
     /// References to environment variables and files that did not resolve: they matter once the store is used.
     pub missing: Vec<Error>,
 }
@@ -89,7 +92,8 @@ impl StoreConfig {
             let message = format!("it is in the partition {ours} and has no credentials of its own; those of the environment belong to {theirs}");
             section.problem("", message, "add access_key_id and secret_access_key, a profile or a role of that partition");
         }
-        Some(Self { name: name.into(), kind, missing: section.finish() })
+        let residency = Lock::read(&mut section);
+        Some(Self { name: name.into(), kind, residency, missing: section.finish() })
     }
 
     /// Its type and where it is, for people.
@@ -180,6 +184,7 @@ fn read_s3(section: &mut Section<'_>, engine: &Engine) -> s3::Options {
         use_dualstack: section.flag("use_dualstack"),
         accelerate: section.flag("accelerate"),
         sign_payload: section.flag("sign_payload"),
+        client_name: None,
         transport: read_transport(section, engine),
     };
     pair(section, "access_key_id", "secret_access_key");
@@ -218,6 +223,7 @@ fn read_oss(section: &mut Section<'_>, engine: &Engine) -> oss::Options {
             metadata_endpoint: section.text("metadata_endpoint"),
         },
         provider: None,
+        client_name: None,
         request_payer: section.flag("request_payer"),
         sse: section.text("sse"),
         sse_kms_key_id: section.text("sse_kms_key_id"),

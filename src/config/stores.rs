@@ -16,12 +16,14 @@ use crate::storage::local::{LocalOptions, LocalStore};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
 use crate::storage::object_store::foreign::{self, ForeignStore};
-use crate::storage::oss::OssAccount;
+use crate::storage::oss::credentials::CredentialsProvider;
+use crate::storage::oss::{self, OssAccount};
 use crate::storage::retry::Pace;
-use crate::storage::s3::S3Account;
+use crate::storage::s3::{self, S3Account};
 use crate::storage::{Account, Key, Storage, open, retry};
 
 use super::Config;
+use super::daemon::wrong_kind;
 use super::section::suggest;
 use super::store::{StoreConfig, StoreKind};
 use super::units::GiveUp;
@@ -33,8 +35,8 @@ pub struct Opening {
     pub make: bool,
     /// Read what a local tree's symbolic links lead to.
     pub follow_symlinks: bool,
-    /// The pipes that what moves to and from it goes through.
-    pub pipes: Pipes,
+    /// The pipes that what moves to and from it goes through, one after the other.
+    pub pipes: Vec<Pipes>,
     /// How long an outage is waited out; what is not said here, `[engine]` says.
     pub give_up_after: Option<GiveUp>,
 }
@@ -43,6 +45,8 @@ pub struct Opening {
 #[derive(Debug)]
 pub struct Stores {
     config: Arc<Config>,
+    /// Who asks, for the clouds' trails.
+    name: Option<String>,
     clock: Clock,
     metrics: Arc<Metrics>,
     accounts: Mutex<HashMap<String, Arc<dyn Account>>>,
@@ -53,7 +57,13 @@ pub struct Stores {
 impl Stores {
     /// The stores of a configuration. Opens none.
     pub fn new(config: Arc<Config>, clock: Clock) -> Self {
-        Self { config, clock, metrics: Arc::default(), accounts: Mutex::default(), paces: std::sync::Mutex::default() }
+        Self { config, name: None, clock, metrics: Arc::default(), accounts: Mutex::default(), paces: std::sync::Mutex::default() }
+    }
+
+    /// The same under a name of its own, which requests carry in their user agent, and roles that are assumed in their session's name: so
+    /// that a cloud's trail says which job on which host did what. What is counted goes to `metrics`.
+    pub fn named(config: Arc<Config>, clock: Clock, metrics: Arc<Metrics>, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), metrics, ..Self::new(config, clock) }
     }
 
     /// What is counted of all that is opened here.
@@ -72,8 +82,8 @@ impl Stores {
         let account: Arc<dyn Account> = match name {
             "mem" => Arc::new(MemoryAccount::new(MemoryOptions { clock: self.clock.clone(), ..MemoryOptions::default() })),
             _ => match &self.configured(name)?.kind {
-                StoreKind::S3(options) => Arc::new(S3Account::open((**options).clone(), self.clock.clone()).await?),
-                StoreKind::Oss(options) => Arc::new(OssAccount::open((**options).clone(), self.clock.clone())?),
+                StoreKind::S3(options) => Arc::new(S3Account::open(self.s3_options(options), self.clock.clone()).await?),
+                StoreKind::Oss(options) => Arc::new(OssAccount::open(self.oss_options(options), self.clock.clone())?),
                 StoreKind::File { .. } | StoreKind::ObjectStore { .. } => {
                     return Err(Error::unsupported(format!("{name}:// has no buckets of its own to list, make or remove")));
                 }
@@ -81,6 +91,46 @@ impl Stores {
         };
         accounts.insert(name.into(), account.clone());
         Ok(account)
+    }
+
+    fn s3_options(&self, options: &s3::Options) -> s3::Options {
+        let mut options = options.clone();
+        if let Some(name) = &self.name {
+            options.session_name.get_or_insert_with(|| session_name(name));
+            options.client_name = Some(name.clone());
+        }
+        options
+    }
+
+    fn oss_options(&self, options: &oss::Options) -> oss::Options {
+        let mut options = options.clone();
+        if let Some(name) = &self.name {
+            options.credentials.session_name.get_or_insert_with(|| session_name(name));
+            options.client_name = Some(name.clone());
+        }
+        options
+    }
+
+    /// Access to AWS's other services with the credentials of an S3 store.
+    pub async fn aws_config(&self, name: &str) -> Result<aws_config::SdkConfig> {
+        match &self.configured(name)?.kind {
+            StoreKind::S3(options) => Ok(S3Account::open(self.s3_options(options), self.clock.clone()).await?.shared_config().clone()),
+            other => Err(wrong_kind(name, "an S3 store", other)),
+        }
+    }
+
+    /// The credentials of an OSS store, for Alibaba Cloud's other services.
+    pub async fn alibaba_credentials(&self, name: &str) -> Result<Arc<dyn CredentialsProvider>> {
+        match &self.configured(name)?.kind {
+            StoreKind::Oss(options) => {
+                let account = OssAccount::open(self.oss_options(options), self.clock.clone())?;
+                account
+                    .credentials_provider()
+                    .cloned()
+                    .ok_or_else(|| Error::invalid(format!("the store '{name}' is anonymous, and a queue wants to know who asks")))
+            }
+            other => Err(wrong_kind(name, "an OSS store", other)),
+        }
     }
 
     /// A store that is configured, and of which nothing is missing.
@@ -143,8 +193,9 @@ impl Stores {
         if let Some(give_up) = opening.give_up_after.or(self.config.engine.resources.give_up_after) {
             patience.give_up_after = give_up.limit();
         }
-        let Pipes { read, write } = opening.pipes.clone();
-        let storage = if read.is_some() || write.is_some() { Arc::new(Limit::new(storage, read, write)) } else { storage };
+        let storage = opening.pipes.iter().cloned().fold(storage, |storage, Pipes { read, write }| {
+            if read.is_some() || write.is_some() { Arc::new(Limit::new(storage, read, write)) as Arc<dyn Storage> } else { storage }
+        });
         open::layered(storage, patience, self.clock.clone(), self.metrics.clone())
     }
 
@@ -183,6 +234,12 @@ impl Stores {
         let options = LocalOptions { create_root: make, follow_symlinks, clock: self.clock.clone(), ..LocalOptions::default() };
         Ok(Arc::new(LocalStore::open(root, options)?))
     }
+}
+
+/// What a role's session may be called: letters, digits and `=,.@-`, up to 64 of them; Alibaba takes no `=` and `,`.
+fn session_name(name: &str) -> String {
+    let plain = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '@' | '-') { c } else { '-' });
+    format!("dragon-{}", plain.take(57).collect::<String>())
 }
 
 /// The directory of a bucket in a file store. A bucket is one plain name, so that no address leads out of the root.

@@ -16,7 +16,7 @@ const MARK_TEXT: &str = "Dragon keeps its journals here; it never copies or dele
 const FREE_MIN_BYTES: u64 = 64 << 20;
 
 /// What to do where a directory of this machine takes no journal.
-pub(super) const ADVICE: &str = "name another directory with --state-dir DIR, or keep no state with --state-dir none";
+pub(crate) const ADVICE: &str = "name another directory with --state-dir DIR, or keep no state with --state-dir none";
 
 /// File systems of another machine, by Linux's `f_type` (statfs(2), linux/magic.h). SQLite's write-ahead log lives in memory that
 /// processes share, which these do not give (sqlite.org/wal.html), and their locks are known to lie.
@@ -33,7 +33,7 @@ const REMOTE: [(i64, &str); 9] = [
 ];
 
 /// Makes a directory for this user alone, with those above it, and makes their names last.
-pub(super) fn make(dir: &Path) -> Result<()> {
+pub(crate) fn make(dir: &Path) -> Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -49,12 +49,12 @@ pub(super) fn make(dir: &Path) -> Result<()> {
 }
 
 /// Makes the names in a directory last.
-pub(super) fn sync(dir: &Path) -> Result<()> {
+pub(crate) fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| failed(dir, "the state directory cannot be written", &e))
 }
 
 /// Refuses a directory that is on another machine, or nearly full.
-pub(super) fn check(dir: &Path) -> Result<()> {
+pub(crate) fn check(dir: &Path) -> Result<()> {
     let look = |e: rustix::io::Errno| failed(dir, "the state directory cannot be looked at", &e.into());
     #[cfg(target_os = "linux")]
     if let Some(name) = remote(rustix::fs::statfs(dir).map_err(look)?.f_type as i64) {
@@ -67,7 +67,7 @@ pub(super) fn check(dir: &Path) -> Result<()> {
 }
 
 /// Whether a file can be made there: permission bits alone do not tell.
-pub(super) fn probe(dir: &Path) -> Result<()> {
+pub(crate) fn probe(dir: &Path) -> Result<()> {
     // Two processes may do so at once; the name is the same and the file empty.
     let path = dir.join(".probe");
     let made = File::create(&path).and_then(|_| match std::fs::remove_file(&path) {
@@ -96,7 +96,7 @@ fn free_enough(dir: &Path, free_bytes: u64) -> Result<()> {
 }
 
 /// Tells why the directory or a file of it does not serve.
-pub(super) fn failed(path: &Path, what: &str, e: &io::Error) -> Error {
+pub(crate) fn failed(path: &Path, what: &str, e: &io::Error) -> Error {
     let place = path.display();
     let (why, advice) = match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ("the disk is full".to_owned(), format!("free some space, {ADVICE}")),
@@ -118,7 +118,7 @@ fn denied(path: &Path) -> String {
 }
 
 /// Runs what blocks on the disk where it blocks nobody.
-pub(super) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(act).await.map_err(|e| Error::new(ErrorKind::Unexpected, "a task that reads or writes the journal died").caused_by(e))?
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Held as long as it lives; the kernel lets it go when the process dies, however that happens.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -21,7 +21,7 @@ impl Lock {
     /// Takes the lock, and says in the file who has it.
     ///
     /// Fails with [`ErrorKind::Local`] where somebody else has it, by their process id.
-    pub(super) fn take(path: &Path, run: &RunInfo) -> Result<Self> {
+    pub(crate) fn take(path: &Path, run: &RunInfo) -> Result<Self> {
         let failed = |e: std::io::Error| disk::failed(path, "the pair's lock cannot be written", &e);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let mut file = open.map_err(failed)?;

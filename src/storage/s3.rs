@@ -76,6 +76,11 @@ impl S3Account {
         Ok(S3Store { bucket: Arc::new(Bucket::new(self.client.clone(), name)), identity: Arc::new(identity), capabilities: Arc::new(capabilities(ordered)) })
     }
 
+    /// The account's access to AWS's other services: credentials, region, our own transport and no retries.
+    pub fn shared_config(&self) -> &aws_config::SdkConfig {
+        &self.client.shared
+    }
+
     /// The region to begin with: a bucket elsewhere says so itself.
     pub fn region(&self) -> &str {
         &self.client.region

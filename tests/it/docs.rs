@@ -62,12 +62,41 @@ impl Stage {
     }
 }
 
+/// Runs the README's daemon, with the configuration that it shows, until it is dropped.
+struct Daemon(std::process::Child);
+
+impl Daemon {
+    fn start(stage: &Stage) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dragon"));
+        stage.prepare(&mut command);
+        let mut child = command.arg("daemon").stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+        let mut ready = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().expect("piped")), &mut ready).expect("a line");
+        assert!(ready.starts_with("ready page=http://127.0.0.1:"), "{ready}");
+        Self(child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_readme_runs() {
     let stage = set().await;
-    let mut ran = 0;
+    // On any free port: the README's may be taken here.
+    let configuration = blocks(README, "toml").into_iter().find(|block| block.contains("[[jobs]]")).expect("a configuration").replace(":3746", ":0");
+    let (mut ran, mut daemon) = (0, None);
     for line in commands(README) {
         match line.split(' ').next() {
+            Some("dragon") if line == "dragon config check" => {
+                std::fs::write(stage.folder.path().join("dragon.toml"), &configuration).expect("written");
+                stage.run(line).await;
+            }
+            Some("dragon") if line == "dragon daemon" => daemon = Some(Daemon::start(&stage)),
             Some("dragon") => {
                 stage.run(line).await;
                 ran += 1;
@@ -79,7 +108,8 @@ async fn every_command_of_the_readme_runs() {
             _ => panic!("a command that nothing runs: {line}"),
         }
     }
-    assert!(ran > 15, "the commands were found");
+    assert!(ran > 15 && daemon.is_some(), "the commands were found");
+    drop(daemon);
     let copied = std::fs::read(stage.folder.path().join("a.jpg")).expect("what `dragon cp` fetched");
     assert_eq!(copied, b"one.jpg".repeat(100));
     stage.server.shutdown().await;

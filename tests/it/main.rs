@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod corruption;
 mod crash;
+mod daemon;
 mod devserver;
 mod disk;
 mod docs;

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::OssStore;
 use super::client::{Client, Home, Request, choose_region};
-use super::credentials::{Environment, chain};
+use super::credentials::{CredentialsProvider, Environment, chain};
 use super::endpoint::{Endpoint, plain_region};
 use super::headers::WriteDefaults;
 use super::options::Options;
@@ -61,6 +61,11 @@ impl OssAccount {
     /// The region that requests are signed for: as given, else as the endpoint says.
     pub fn region(&self) -> &str {
         self.client.region()
+    }
+
+    /// Where its credentials come from, for Alibaba Cloud's other services; `None` where it is anonymous.
+    pub fn credentials_provider(&self) -> Option<&Arc<dyn CredentialsProvider>> {
+        self.client.provider()
     }
 
     /// Opens a bucket. Makes no request. Fails on a name that no bucket can have (protocol.md 2.3).

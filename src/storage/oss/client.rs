@@ -26,7 +26,7 @@ use crate::storage::payload::Payload;
 use crate::storage::transport::endpoints::{Choice, Endpoints};
 use crate::storage::transport::refusal::{is_unreasoned, unreasoned};
 use crate::storage::transport::target::Target;
-use crate::storage::transport::{Response, Transport};
+use crate::storage::transport::{self, Response, Transport};
 
 /// Largest error document that is read.
 const ERROR_BYTES_MAX: usize = 64 << 10;
@@ -84,6 +84,7 @@ pub(super) struct Client {
     region: String,
     signature: Signature,
     /// `None`: requests go out unsigned.
+    agent: HeaderValue,
     provider: Option<Arc<dyn CredentialsProvider>>,
     request_payer: bool,
     transport: Transport,
@@ -142,6 +143,7 @@ impl Client {
             endpoints,
             region,
             signature: options.signature,
+            agent: transport::agent(options.client_name.as_deref()),
             provider,
             request_payer: options.request_payer,
             transport,
@@ -163,6 +165,10 @@ impl Client {
     }
 
     /// The region that is signed for, as configured.
+    pub(super) fn provider(&self) -> Option<&Arc<dyn CredentialsProvider>> {
+        self.provider.as_ref()
+    }
+
     pub(super) fn region(&self) -> &str {
         &self.region
     }
@@ -246,6 +252,7 @@ impl Client {
         let authority = way.endpoint.authority(bucket);
         let mut headers = request.headers.clone();
         headers.insert(http::header::HOST, HeaderValue::try_from(&authority).map_err(|e| Error::invalid("the endpoint is no host").caused_by(e))?);
+        headers.insert(http::header::USER_AGENT, self.agent.clone());
         if self.request_payer && home.is_some() {
             headers.insert("x-oss-request-payer", HeaderValue::from_static("requester"));
         }

@@ -27,6 +27,8 @@ pub struct Options {
     pub credentials: credentials::Options,
     /// A caller's own source of credentials; it takes the place of `credentials`.
     pub provider: Option<Arc<dyn CredentialsProvider>>,
+    /// Who asks, in the user agent: a job and its host.
+    pub client_name: Option<String>,
     /// Agree to pay for requests to buckets whose owner does not (`x-oss-request-payer`).
     pub request_payer: bool,
     /// Server-side encryption of what is written, unless an object says otherwise: `AES256`, `KMS`, `SM4`.

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::transport::endpoints::Endpoints;
 use crate::storage::transport::target::Target;
-use crate::storage::transport::{Response, Transport};
+use crate::storage::transport::{self, Response, Transport};
 use crate::storage::{Key, Payload};
 
 /// How far this machine's clock may be from the service's (protocol.md 1.4).
@@ -29,11 +29,13 @@ pub(super) struct Client {
     pub(super) clock: Clock,
     pub(super) credentials: CredentialCache,
     pub(super) sdk: aws_sdk_s3::Client,
+    pub(super) shared: aws_config::SdkConfig,
     /// The region to begin with.
     pub(super) region: String,
     /// Empty for AWS's own.
     pub(super) endpoints: Vec<String>,
     transport: Transport,
+    agent: HeaderValue,
     health: Arc<Endpoints>,
     skew_millis: AtomicI64,
     checksums_refused: AtomicBool,
@@ -47,11 +49,13 @@ impl Client {
         // The SDK's loaders make a large future.
         let found = Box::pin(sdk::find(&options, &transport, &clock)).await?;
         Ok(Self {
+            agent: transport::agent(options.client_name.as_deref()),
             options,
             credentials: CredentialCache::new(found.provider, clock.clone()),
             health: Endpoints::new(found.endpoints.iter().cloned(), clock.clone()),
             clock,
             sdk: found.client,
+            shared: found.shared,
             region: found.region,
             endpoints: found.endpoints,
             transport,
@@ -212,7 +216,7 @@ impl Bucket {
         *request.headers_mut() = call.headers.clone();
         let headers = request.headers_mut();
         headers.insert(header::HOST, HeaderValue::from_str(&site.authority).map_err(|_| Error::invalid("the endpoint's host cannot stand in a header"))?);
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("dragon/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(header::USER_AGENT, client.agent.clone());
         if client.options.request_payer {
             headers.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
         }

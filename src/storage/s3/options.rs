@@ -51,6 +51,8 @@ pub struct Options {
     pub accelerate: bool,
     /// Sign the SHA-256 of each body, for http endpoints that insist. It costs twice the transfer itself (performance.md section 0).
     pub sign_payload: bool,
+    /// Who asks, in the user agent: a job and its host.
+    pub client_name: Option<String>,
     /// Connections, proxy, authorities, timeouts.
     pub transport: transport::Options,
 }

@@ -48,6 +48,8 @@ pub(super) struct Found {
     /// `None` where nothing is signed.
     pub(super) provider: Option<SharedCredentialsProvider>,
     pub(super) client: aws_sdk_s3::Client,
+    /// The same account's access to AWS's other services.
+    pub(super) shared: SdkConfig,
 }
 
 /// Reads environment and profile, and makes the SDK's client. Makes no request but those of the credentials' sources.
@@ -68,7 +70,12 @@ pub(super) async fn find(options: &Options, transport: &Transport, clock: &Clock
         Some(provider) => config.credentials_provider(provider.clone()),
         None => config.allow_no_auth(),
     };
-    Ok(Found { region, endpoints, provider, client: aws_sdk_s3::Client::from_conf(config.build()) })
+    let shared = base.to_builder();
+    let shared = match &provider {
+        Some(provider) => shared.credentials_provider(provider.clone()).build(),
+        None => shared.build(),
+    };
+    Ok(Found { region, endpoints, provider, client: aws_sdk_s3::Client::from_conf(config.build()), shared })
 }
 
 /// AWS's own chain but for instance metadata, which would cost seconds off EC2 and is not needed: a bucket says where it is.

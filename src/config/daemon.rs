@@ -1,0 +1,212 @@
+//! What a configuration means for the daemon: its jobs, each with what opens its ends.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Config;
+use super::job::{self, BUCKET, Events, Job, Mode};
+use super::residency;
+use super::store::StoreKind;
+use super::stores::{Opening, Stores};
+use crate::clock::Clock;
+use crate::daemon::alert::AlertSettings;
+use crate::daemon::hints::HintSource;
+use crate::daemon::setup::{HintToken, JobSetup, Opened, Opener, Settings, Setup};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Pair;
+use crate::metrics::Metrics;
+use crate::storage::checksum::Crc64;
+use crate::storage::limit::Pipes;
+use crate::storage::location::Address;
+use crate::transfer::Options;
+
+/// Buckets that one job may have.
+const BUCKETS_MAX: usize = 1000;
+
+/// The daemon's setup of a configuration. `metrics` count what all jobs' stores do. Must be called within a tokio runtime.
+pub fn setup(config: &Arc<Config>, clock: &Clock, metrics: &Arc<Metrics>) -> Setup {
+    let engine = &config.engine.resources;
+    let pipes = Pipes::adjustable(clock, engine.bandwidth.as_ref());
+    let daemon = &config.daemon;
+    let usual = Settings::default();
+    let settings = Settings {
+        listen: daemon.listen,
+        hosts: daemon.hosts.clone(),
+        tls: daemon.tls.clone(),
+        token_required: daemon.token,
+        jobs_at_a_time: daemon.jobs_at_a_time,
+        streams_max: engine.concurrency.and_then(super::units::Auto::fixed),
+        memory_bytes: engine.memory.unwrap_or(usual.memory_bytes),
+        drain: daemon.drain,
+        alerts: AlertSettings { targets: daemon.alerts.clone() },
+        pipes: pipes.clone(),
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let jobs = config.jobs.iter().map(|job| {
+        let stores = Arc::new(Stores::named(config.clone(), clock.clone(), metrics.clone(), &format!("{}@{host}", job.name)));
+        let own = Pipes::adjustable(clock, job.resources.bandwidth.as_ref());
+        let opener = JobOpener { config: config.clone(), stores, job: job.clone(), own, shared: pipes.clone(), clock: clock.clone() };
+        Arc::new(JobSetup {
+            name: job.name.clone(),
+            source: job.source.to_string(),
+            destination: job.destination.to_string(),
+            mode: if job.mode == Mode::Sync { "sync" } else { "copy" },
+            schedule: job.schedule.clone(),
+            windows: job.windows.clone(),
+            priority: job.priority,
+            lag_max: job.lag_max,
+            hints: job.events.iter().map(in_words).collect(),
+            hint_token: job.events.iter().find_map(|events| if let Events::Webhook { token } = events { Some(HintToken::new(token.expose())) } else { None }),
+            deletes: job.deleting.delete,
+            fingerprint: fingerprint(config, job),
+            opener: Arc::new(opener),
+        })
+    });
+    Setup { revision: config.revision(), file: config.file.clone(), jobs: jobs.collect(), settings, refused: None }
+}
+
+fn in_words(events: &Events) -> String {
+    match events {
+        Events::Notify => "notify".to_owned(),
+        Events::Sqs { queue, .. } => format!("SQS {}", queue.rsplit('/').next().unwrap_or_default()),
+        Events::Smq { queue, .. } => format!("SMQ {queue}"),
+        Events::Webhook { .. } => "webhook".to_owned(),
+    }
+}
+
+/// Of everything that is configured of a job and of all stores, secrets included.
+fn fingerprint(config: &Config, job: &Job) -> u64 {
+    let tokens: String = job.events.iter().filter_map(|events| if let Events::Webhook { token } = events { Some(token.expose()) } else { None }).collect();
+    Crc64::of(format!("{job:?} {tokens} {:?}", config.stores_digest).as_bytes()).xz
+}
+
+/// Opens a job's ends.
+struct JobOpener {
+    config: Arc<Config>,
+    stores: Arc<Stores>,
+    job: Job,
+    /// What this job's bytes go through, and then those of all jobs.
+    own: Pipes,
+    shared: Pipes,
+    clock: Clock,
+}
+
+impl fmt::Debug for JobOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobOpener").field("job", &self.job.name).finish_non_exhaustive()
+    }
+}
+
+impl JobOpener {
+    fn options(&self) -> Result<Options> {
+        let mut options = Options::default();
+        self.job.selection.apply(&mut options, self.clock.now())?;
+        self.job.copying.apply(&mut options);
+        if self.job.mode == Mode::Sync {
+            self.job.deleting.apply(&mut options);
+        }
+        self.job.resources.apply(&mut options, &self.config.engine);
+        // The pipes see to that.
+        options.bandwidth = None;
+        Ok(options)
+    }
+
+    async fn one(&self, label: Option<String>, source: &Address, destination: &Address) -> Result<Opened> {
+        let mut options = self.options()?;
+        residency::check(&self.config.stores, source, destination, &options.filter, &self.job.residency)?;
+        let give_up_after = self.job.resources.give_up_after;
+        let pipes = |read: bool| {
+            let half = |pipes: &Pipes| Pipes { read: pipes.read.clone().filter(|_| read), write: pipes.write.clone().filter(|_| !read) };
+            vec![half(&self.own), half(&self.shared)]
+        };
+        let from = Opening { make: false, follow_symlinks: self.job.selection.follow_symlinks, pipes: pipes(true), give_up_after };
+        let to = Opening { make: true, follow_symlinks: false, pipes: pipes(false), give_up_after };
+        if let Some(backup) = &self.job.copying.backup_dir {
+            // What is overwritten at the destination goes there.
+            residency::check(&self.config.stores, destination, backup, &options.filter, &[])?;
+            options.backup = Some(self.stores.tree(backup, &Opening { make: true, ..Opening::default() }).await?);
+        }
+        let job = crate::transfer::Job { source: self.stores.tree(source, &from).await?, destination: self.stores.tree(destination, &to).await?, options };
+        let pair = Pair::of(&job.source.tree(), &job.destination.tree()).of_share(job.options.shard);
+        Ok(Opened { label, job, pair, metrics: self.stores.metrics().clone() })
+    }
+
+    /// The buckets that a pattern means now.
+    async fn buckets(&self, store: &str, pattern: &str) -> Result<Vec<String>> {
+        let all = self.stores.account(store).await?.list_buckets().await?;
+        let mut names: Vec<String> = all.into_iter().map(|bucket| bucket.name).filter(|name| job::matches_bucket(pattern, name)).collect();
+        names.sort_unstable();
+        if names.len() > BUCKETS_MAX {
+            return Err(
+                Error::invalid(format!("{} buckets match {store}://{pattern}, and a job takes {BUCKETS_MAX}", names.len())).advise("write several jobs")
+            );
+        }
+        if names.is_empty() {
+            return Err(Error::new(ErrorKind::BucketNotFound, format!("no bucket matches {store}://{pattern}")));
+        }
+        Ok(names)
+    }
+}
+
+#[async_trait]
+impl Opener for JobOpener {
+    async fn open(&self) -> Result<Vec<Opened>> {
+        let Address::Store { store, bucket, key } = &self.job.source else { return Ok(vec![self.one(None, &self.job.source, &self.job.destination).await?]) };
+        if !job::is_pattern(&self.job.source) {
+            return Ok(vec![self.one(None, &self.job.source, &self.job.destination).await?]);
+        }
+        let mut opened = Vec::new();
+        for name in self.buckets(store, bucket).await? {
+            let source = Address::Store { store: store.clone(), bucket: name.clone(), key: key.clone() };
+            let destination = match &self.job.destination {
+                Address::Store { store, bucket, key } => Address::Store { store: store.clone(), bucket: bucket.replace(BUCKET, &name), key: key.clone() },
+                other => other.clone(),
+            };
+            opened.push(self.one(Some(name), &source, &destination).await?);
+        }
+        Ok(opened)
+    }
+
+    fn pipes(&self) -> &Pipes {
+        &self.own
+    }
+
+    async fn hints(&self) -> Result<Vec<HintSource>> {
+        let mut sources = Vec::new();
+        for events in &self.job.events {
+            let store_of = |named: &Option<String>| named.clone().or_else(|| self.job.source.store().map(str::to_owned)).unwrap_or_default();
+            sources.push(match events {
+                Events::Notify => match &self.job.source {
+                    Address::Path(path) => HintSource::Tree { root: path.clone() },
+                    Address::Store { .. } | Address::Stdio => return Err(Error::invalid("only a local directory can be watched")),
+                },
+                Events::Sqs { queue, store } => HintSource::Sqs { queue_url: queue.clone(), config: Box::new(self.stores.aws_config(&store_of(store)).await?) },
+                Events::Smq { endpoint, queue, store } => {
+                    HintSource::Smq { endpoint: endpoint.clone(), queue: queue.clone(), credentials: self.stores.alibaba_credentials(&store_of(store)).await? }
+                }
+                Events::Webhook { token } => HintSource::Webhook { token: token.expose().to_owned() },
+            });
+        }
+        Ok(sources)
+    }
+}
+
+/// The files that secrets come from, for whoever watches them: paths of `file:` references as they are written.
+pub(super) fn secret_files(text: &str) -> Vec<PathBuf> {
+    let quoted = text.split('"').skip(1).step_by(2);
+    quoted.filter_map(|value| value.strip_prefix("file:")).filter(|path| !path.starts_with("//")).map(PathBuf::from).collect()
+}
+
+/// Whether a store is of a kind, for an error that says so.
+pub(super) fn wrong_kind(name: &str, wanted: &str, kind: &StoreKind) -> Error {
+    let is = match kind {
+        StoreKind::S3(_) => "an S3 store",
+        StoreKind::Oss(_) => "an OSS store",
+        StoreKind::File { .. } => "a file store",
+        StoreKind::ObjectStore { .. } => "a store of the object_store crate",
+    };
+    Error::invalid(format!("the store '{name}' is {is}, and these events need the credentials of {wanted}")).advise("name another one with store = \"...\"")
+}
