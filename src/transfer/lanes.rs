@@ -3,11 +3,13 @@
 //! One stream cannot go faster than 0.6 GB/s, because each block waits for the one before; sixteen beside each other go nine times as
 //! fast (performance.md 2). So whoever has bytes to hash leaves them here, and one thread hashes them with whatever others have left
 //! meanwhile: alone it is as fast as ever, in company faster. Who comes while it is at work joins in at its next step.
+//! Each runtime has a thread of its own for this, so that none waits for one that ends.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
+use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
 use md5::{BLOCK_BYTES, LANES, update_all};
@@ -30,16 +32,21 @@ struct Stream {
     answer: oneshot::Sender<Md5>,
 }
 
-struct Queue {
-    streams: Vec<Stream>,
-    /// A thread is at work.
-    at_work: bool,
+/// Streams that wait for the thread of their runtime. Where there is an entry, a thread is at work.
+static QUEUES: LazyLock<Mutex<HashMap<Id, Vec<Stream>>>> = LazyLock::new(Mutex::default);
+
+fn queues() -> MutexGuard<'static, HashMap<Id, Vec<Stream>>> {
+    QUEUES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { streams: Vec::new(), at_work: false });
+/// Whatever happens to the thread, begun or not, those who wait stop waiting, and the next who comes starts another.
+struct Work(Id);
 
-fn queue() -> MutexGuard<'static, Queue> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Work {
+    fn drop(&mut self) {
+        let left = queues().remove(&self.0);
+        drop(left);
+    }
 }
 
 /// The state of a stream after further bytes. Dropped while it waits, nothing is lost but the work.
@@ -47,13 +54,16 @@ pub(crate) async fn update(mut state: Md5, chunks: &[Bytes]) -> Md5 {
     if chunks.iter().map(Bytes::len).sum::<usize>() > INLINE_BYTES {
         let (answer, answered) = oneshot::channel();
         let stream = Stream { state, chunks: chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect(), answer };
-        let alone = {
-            let mut queue = queue();
-            queue.streams.push(stream);
-            !std::mem::replace(&mut queue.at_work, true)
+        let runtime = Handle::current();
+        let mut begins = false;
+        let first = || {
+            begins = true;
+            Vec::new()
         };
-        if alone {
-            tokio::task::spawn_blocking(work);
+        queues().entry(runtime.id()).or_insert_with(first).push(stream);
+        if begins {
+            let work = Work(runtime.id());
+            runtime.spawn_blocking(move || work.run());
         }
         if let Ok(state) = answered.await {
             return state;
@@ -64,37 +74,29 @@ pub(crate) async fn update(mut state: Md5, chunks: &[Bytes]) -> Md5 {
     state
 }
 
-/// Hashes until nobody waits.
-fn work() {
-    /// Whatever happens, the next who comes finds a thread or starts one.
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            let mut queue = queue();
-            queue.at_work = false;
-            queue.streams.clear();
-        }
-    }
-    let leave = Leave;
-    let mut lanes: Vec<Stream> = Vec::new();
-    loop {
-        {
-            let mut queue = queue();
-            let free = (LANES - lanes.len()).min(queue.streams.len());
-            lanes.extend(queue.streams.drain(..free));
-            if lanes.is_empty() {
-                queue.at_work = false;
-                drop(queue);
-                std::mem::forget(leave);
-                return;
+impl Work {
+    /// Hashes until nobody waits.
+    fn run(self) {
+        let mut lanes: Vec<Stream> = Vec::new();
+        loop {
+            {
+                let mut queues = queues();
+                let Some(waiting) = queues.get_mut(&self.0) else { return };
+                lanes.extend(waiting.drain(..(LANES - lanes.len()).min(waiting.len())));
+                if lanes.is_empty() {
+                    queues.remove(&self.0);
+                    drop(queues);
+                    // Another thread may be at work by now.
+                    return std::mem::forget(self);
+                }
             }
-        }
-        step(&mut lanes);
-        // Whoever does not wait any more is not hashed on.
-        lanes.retain(|stream| !stream.answer.is_closed());
-        for done in lanes.extract_if(.., |stream| stream.chunks.is_empty()) {
-            // It may have stopped waiting just now.
-            let _ = done.answer.send(done.state);
+            step(&mut lanes);
+            // Whoever does not wait any more is not hashed on.
+            lanes.retain(|stream| !stream.answer.is_closed());
+            for done in lanes.extract_if(.., |stream| stream.chunks.is_empty()) {
+                // It may have stopped waiting just now.
+                let _ = done.answer.send(done.state);
+            }
         }
     }
 }
@@ -178,8 +180,23 @@ mod tests {
         for (chunks, digest) in streams.iter().zip(join_all(hashed).await) {
             assert_eq!(digest, <[u8; 16]>::from(::md5::Md5::digest(chunks.concat())));
         }
-        let queue = queue();
-        assert!(queue.streams.is_empty());
+    }
+
+    #[test]
+    fn a_runtime_that_ends_leaves_the_others_their_hashing() {
+        let bytes = Bytes::from(vec![7; 1 << 20]);
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).max_blocking_threads(1).build().expect("a runtime");
+        let ends = runtime();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        // Its only thread is busy when the runtime ends: the hashing is never begun.
+        ends.spawn_blocking(move || held.recv());
+        let cut_off = ends.block_on(async { tokio::time::timeout(std::time::Duration::ZERO, update(Md5::new(), std::slice::from_ref(&bytes))).await });
+        assert!(cut_off.is_err());
+        ends.shutdown_background();
+        drop(hold);
+        let day = std::time::Duration::from_secs(86_400);
+        let digest = runtime().block_on(async { tokio::time::timeout(day, update(Md5::new(), std::slice::from_ref(&bytes))).await });
+        assert_eq!(digest.expect("its own thread, not another's").finish(), <[u8; 16]>::from(::md5::Md5::digest(&bytes)));
     }
 
     #[tokio::test]
