@@ -38,6 +38,7 @@ mod output;
 mod presign;
 mod progress;
 mod report;
+mod restore;
 mod rm;
 mod session;
 mod signal;
@@ -102,6 +103,7 @@ enum Command {
     Mb(bucket::Mb),
     Rb(bucket::Rb),
     Presign(presign::Presign),
+    Restore(restore::RestoreCommand),
     Uploads(uploads::Uploads),
     History(history::Told),
     Doctor(doctor::Doctor),
@@ -211,6 +213,7 @@ impl Command {
             Self::Mb(c) => vec![&c.url],
             Self::Rb(c) => vec![&c.url],
             Self::Presign(c) => vec![&c.url],
+            Self::Restore(c) => vec![&c.url],
             Self::Uploads(c) => vec![c.url()],
             Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
@@ -246,6 +249,7 @@ impl Command {
             Self::Mb(c) => c.run(session).await,
             Self::Rb(c) => c.run(session).await,
             Self::Presign(c) => c.run(session).await,
+            Self::Restore(c) => c.run(session).await,
             Self::Uploads(c) => Box::pin(c.run(session)).await,
             Self::History(c) => Box::pin(c.run(session)).await,
             Self::Doctor(c) => Box::pin(c.run(session)).await,

@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub struct Options {
     pub oss_region: String,
     /// What else the OSS side is told.
     pub oss: OssOptions,
+    /// How long it takes until an archived object is restored, on both sides.
+    pub restore_delay: Duration,
     /// The weather from the start; [`DevServer::inject`] adds to it.
     pub weather: Forecast,
     /// Time and ids.
@@ -82,6 +85,7 @@ impl Default for Options {
             s3_region: "us-east-1".into(),
             oss_region: "cn-hangzhou".into(),
             oss: OssOptions::default(),
+            restore_delay: Duration::from_secs(1),
             weather: Forecast::default(),
             clock: Clock::system(),
         }
@@ -134,13 +138,20 @@ impl DevServer {
         let clock = if skew.is_zero() { options.clock.clone() } else { options.clock.moved(skew) };
         let s3_store = open_store(&options, "s3").await?;
         let oss_store = open_store(&options, "oss").await?;
-        let s3 = Arc::new(s3::S3Dialect::new(Arc::clone(&s3_store), options.credentials.clone(), &options.s3_region, clock.clone(), token_lifetime));
+        let s3 = Arc::new(s3::S3Dialect::new(
+            Arc::clone(&s3_store),
+            options.credentials.clone(),
+            &options.s3_region,
+            clock.clone(),
+            token_lifetime,
+            options.restore_delay,
+        ));
         let oss = Arc::new(oss::OssDialect::new(
             Arc::clone(&oss_store),
             &options.credentials,
             options.oss_region.clone(),
             clock,
-            OssOptions { token_lifetime, ..options.oss.clone() },
+            OssOptions { token_lifetime, restore_delay: options.restore_delay, ..options.oss.clone() },
         ));
         let listen = |cloud, address, dialect| Listener::start(cloud, address, dialect, Arc::clone(&weather), options.clock.clone());
         Ok(Self {

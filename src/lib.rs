@@ -67,6 +67,7 @@ mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod storage;
+pub mod tier;
 pub mod transfer;
 
 pub use error::{Error, Result};

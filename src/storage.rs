@@ -12,6 +12,7 @@
 //! - What a backend lacks is a value: a facet that returns `None`, or a field of [`Capabilities`].
 //! - No method has a default body, so that a wrapper that forgets one does not compile.
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::ops::Range;
 
@@ -22,6 +23,7 @@ use crate::error::Result;
 
 pub mod capabilities;
 pub mod checksum;
+pub mod class;
 pub mod conformance;
 pub mod fault;
 #[cfg(all(any(test, fuzzing), feature = "oss"))]
@@ -106,6 +108,12 @@ pub trait Storage: Debug + Display + Send + Sync + 'static {
 
     /// Links that let others act for a while.
     fn presign(&self) -> Option<&dyn Presign>;
+
+    /// What is known of an object beyond its headers.
+    fn tagging(&self) -> Option<&dyn Tagging>;
+
+    /// Archives, whose objects are read after a restore.
+    fn archive(&self) -> Option<&dyn Archive>;
 }
 
 /// Multipart uploads: id-based, so that another process can go on with one.
@@ -149,6 +157,55 @@ pub trait ServerCopy: Send + Sync {
 pub trait Presign: Send + Sync {
     /// A URL that allows `method` on the object for that long.
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: std::time::Duration) -> Result<String>;
+}
+
+/// Tags, which HEAD only counts.
+#[async_trait]
+pub trait Tagging: Send + Sync {
+    /// Reads the tags of an object.
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>>;
+}
+
+/// Archives: classes whose objects are read only after a restore, which makes a temporary copy of them.
+#[async_trait]
+pub trait Archive: Send + Sync {
+    /// Asks for an object to be readable for so many days. Asking again where it is readable already makes it last longer.
+    ///
+    /// Fails with [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) where the object is in no class that needs it.
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring>;
+}
+
+/// How fast a restore is to be, and how dear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestoreTier {
+    /// Minutes; the dearest, and not for the coldest class of S3.
+    Expedited,
+    /// Hours.
+    Standard,
+    /// Half a day to two; the cheapest.
+    Bulk,
+}
+
+impl RestoreTier {
+    /// Both clouds' word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expedited => "Expedited",
+            Self::Standard => "Standard",
+            Self::Bulk => "Bulk",
+        }
+    }
+}
+
+/// What a request to restore has met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Restoring {
+    /// It begins now.
+    Begun,
+    /// An earlier request is being carried out.
+    Ongoing,
+    /// It was readable already, and is for as long as was asked.
+    Extended,
 }
 
 /// What a presigned link allows.

@@ -27,6 +27,7 @@ pub mod join;
 mod known;
 mod lanes;
 mod list;
+pub mod loss;
 pub mod parts;
 pub mod plan;
 pub mod progress;

@@ -12,6 +12,7 @@ use crate::storage::Key;
 use crate::storage::location::Address;
 use crate::transfer::Report;
 use crate::transfer::event::{Action, Event, ObjectEvent, Status, Verdict, VerdictEvent};
+use crate::transfer::loss::{Fate, Losses};
 use crate::transfer::task::{Proof, Reason};
 
 use super::exit::{Failure, Outcome};
@@ -129,6 +130,8 @@ struct Summary<'a> {
     parked: u64,
     vanished: u64,
     waiting_deletes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<LossLine>,
     seconds: f64,
     verified: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -313,6 +316,7 @@ impl<'a> Reporter<'a> {
                 if report.failed > 0 {
                     lines.push(format!("cannot copy {}", human::plural(report.failed, "object")));
                 }
+                lines.extend(losses_text(&report.losses));
                 lines
             }
             Told::Done => {
@@ -336,10 +340,22 @@ impl<'a> Reporter<'a> {
                     (report.waiting_deletes, "deletes wait (--delete-after)"),
                 ];
                 lines.extend(more.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+                lines.extend(losses_text(&report.losses));
                 lines
             }
         }
     }
+}
+
+/// What copies have not as their objects had it, a line for each reason.
+fn losses_text(losses: &Losses) -> impl Iterator<Item = String> {
+    losses.iter().map(|(fate, attribute, why, objects)| {
+        let fate = match fate {
+            Fate::Lost => "lost",
+            Fate::Mapped => "changed",
+        };
+        format!("{fate}: {attribute} of {} ({why})", human::plural(objects, "object"))
+    })
 }
 
 /// One object's line of text: `+ new`, `* changed (why)`, `- deleted`, `= unchanged`, `! failed (why)`.
@@ -399,6 +415,16 @@ fn verdict_line(event: &VerdictEvent) -> VerdictLine<'_> {
     }
 }
 
+/// One reason why copies have something not as their objects had it.
+#[derive(Serialize)]
+struct LossLine {
+    attribute: &'static str,
+    /// Else it is mapped, and a copy back restores it.
+    is_lost: bool,
+    why: &'static str,
+    objects: u64,
+}
+
 fn summary<'a>(report: &Report, error: Option<&'a Error>, exit_status: u8) -> Summary<'a> {
     Summary {
         event: "summary",
@@ -413,6 +439,11 @@ fn summary<'a>(report: &Report, error: Option<&'a Error>, exit_status: u8) -> Su
         parked: report.parked,
         vanished: report.vanished,
         waiting_deletes: report.waiting_deletes,
+        losses: report
+            .losses
+            .iter()
+            .map(|(fate, attribute, why, objects)| LossLine { attribute: attribute.as_str(), is_lost: fate == Fate::Lost, why, objects })
+            .collect(),
         seconds: report.seconds,
         verified: report.verified,
         differences: report.differences,

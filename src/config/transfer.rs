@@ -8,10 +8,11 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::class::ClassMap;
 use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
-use crate::transfer::job::{Compare, DeleteLimit, KeyFile};
+use crate::transfer::job::{ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile};
 use crate::transfer::{Filter, Options, Shard};
 
 use super::bandwidth::parse_bandwidth;
@@ -106,10 +107,13 @@ pub struct Copying {
     /// Leave alone what is there at the destination, however it differs
     #[arg(long)]
     pub ignore_existing: bool,
-    /// Storage class at the destination, in its words (STANDARD_IA, IA, Archive, ...)
-    #[arg(long, value_name = "CLASS")]
+    /// Storage class at the destination, in its words (STANDARD_IA, IA, Archive, ...), or `default` for the bucket's [default: the one most like the source's]
+    #[arg(long, value_name = "CLASS", conflicts_with = "class_map")]
     pub storage_class: Option<String>,
-    /// Server-side encryption at the destination, in its words (AES256, aws:kms, KMS, SM4)
+    /// Copies of objects of a class get this one, in the words of both, such as DEEP_ARCHIVE=ColdArchive; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = parse_class_pair)]
+    pub class_map: Vec<(String, String)>,
+    /// Server-side encryption at the destination, in its words (AES256, aws:kms, KMS, SM4), or `keep` for what is like the source's
     #[arg(long, value_name = "ALGORITHM")]
     pub sse: Option<String>,
     /// KMS key for --sse
@@ -118,6 +122,15 @@ pub struct Copying {
     /// Canned ACL at the destination (private, bucket-owner-full-control, ...)
     #[arg(long, value_name = "ACL")]
     pub acl: Option<String>,
+    /// Carry tags as well; for objects in S3 it takes one more request
+    #[arg(long)]
+    pub tags: bool,
+    /// Copy nothing of which the copy would lose something, such as tags or a lock; what is lost is told in any case
+    #[arg(long)]
+    pub strict: bool,
+    /// Renew the metadata of copies also where their storage class charges for a change
+    #[arg(long)]
+    pub touch_cold: bool,
     /// Do not keep `dragon-source` in the metadata of what is written
     #[arg(long)]
     pub no_stamp: bool,
@@ -143,9 +156,13 @@ impl Copying {
             update: section.flag("update"),
             ignore_existing: section.flag("ignore_existing"),
             storage_class: section.text("storage_class"),
+            class_map: class_pairs(section),
             sse: section.text("sse"),
             sse_kms_key_id: section.text("sse_kms_key_id"),
             acl: section.text("acl"),
+            tags: section.flag("tags"),
+            strict: section.flag("strict"),
+            touch_cold: section.flag("touch_cold"),
             no_stamp: section.flag("no_stamp"),
             no_md5: section.flag("no_md5"),
             backup_dir: section.parsed("backup_dir", "an address such as \"s3://bucket/prefix\"", &[], |text| Address::parse(text).map_err(|e| e.to_string())),
@@ -154,6 +171,9 @@ impl Copying {
         };
         if copying.checksum && copying.size_only {
             section.problem("size_only", "a job compares either by checksum or by size_only", "");
+        }
+        if copying.storage_class.is_some() && !copying.class_map.is_empty() {
+            section.problem("class_map", "a job names either one storage_class or a class_map", "");
         }
         if copying.sse_kms_key_id.is_some() && copying.sse.is_none() {
             section.problem("sse_kms_key_id", "a KMS key needs sse", "add sse = \"aws:kms\" or sse = \"KMS\"");
@@ -170,14 +190,42 @@ impl Copying {
         };
         options.update = self.update;
         options.ignore_existing = self.ignore_existing;
-        options.storage_class.clone_from(&self.storage_class);
-        options.encryption = self.sse.clone().map(|algorithm| Encryption { algorithm, key_id: self.sse_kms_key_id.clone() });
+        options.storage_class = match self.storage_class.as_deref() {
+            Some("default") => ClassChoice::BucketDefault,
+            Some(word) => ClassChoice::Named(word.to_owned()),
+            None => ClassChoice::Mapped(ClassMap { named: self.class_map.iter().cloned().collect() }),
+        };
+        options.encryption = match self.sse.as_deref() {
+            Some("keep") => EncryptionChoice::Keep,
+            Some(algorithm) => EncryptionChoice::With(Encryption { algorithm: algorithm.to_owned(), key_id: self.sse_kms_key_id.clone() }),
+            None => EncryptionChoice::BucketDefault,
+        };
         options.acl.clone_from(&self.acl);
+        (options.tags, options.strict, options.touch_cold) = (self.tags, self.strict, self.touch_cold);
         options.stamp = !self.no_stamp;
         options.no_md5 = self.no_md5;
         options.errors_max = self.max_errors;
         options.duration_max = self.max_duration;
     }
+}
+
+/// `FROM=TO`, both words of storage classes.
+fn parse_class_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        _ => Err("a class and the one that its copies get, such as DEEP_ARCHIVE=ColdArchive".to_owned()),
+    }
+}
+
+fn class_pairs(section: &mut Section<'_>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for text in section.texts("class_map") {
+        match parse_class_pair(&text) {
+            Ok(pair) => pairs.push(pair),
+            Err(why) => section.problem("class_map", format!("'{text}' is not {why}"), ""),
+        }
+    }
+    pairs
 }
 
 /// What a sync may delete.

@@ -34,6 +34,7 @@ mod list;
 mod multipart;
 mod operations;
 mod read;
+mod restore;
 mod signing;
 mod write;
 
@@ -54,8 +55,15 @@ pub(super) struct S3Dialect {
 
 impl S3Dialect {
     /// The dialect over a store, for one pair of keys in one region.
-    pub(super) fn new(store: Arc<Store>, credentials: Credentials, region: &str, clock: Clock, token_lifetime: Option<Duration>) -> Self {
-        let mut builder = S3ServiceBuilder::new(Bridge { store, region: region.to_owned() });
+    pub(super) fn new(
+        store: Arc<Store>,
+        credentials: Credentials,
+        region: &str,
+        clock: Clock,
+        token_lifetime: Option<Duration>,
+        restore_delay: Duration,
+    ) -> Self {
+        let mut builder = S3ServiceBuilder::new(Bridge { store, region: region.to_owned(), restore_delay });
         builder.set_auth(OneKey(credentials));
         builder.set_host(Hosts);
         // It is checked here, by our clock.
@@ -208,6 +216,8 @@ impl S3Auth for OneKey {
 struct Bridge {
     store: Arc<Store>,
     region: String,
+    /// How long it takes until an archived object is restored.
+    restore_delay: Duration,
 }
 
 /// The one owner of everything here.

@@ -4,6 +4,7 @@
 //! incident it replays; [`Weather`] is what goes wrong by chance. A [`FaultLayer`] without either changes nothing, and counts calls.
 //! Somebody can watch it: told what is asked of the store and what comes of it, in order, a test knows what a run did.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 use super::layer::{self, Operation};
 use super::weather::Weather;
 use super::{
-    Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
-    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
+    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -303,6 +304,14 @@ impl Storage for FaultLayer {
     fn presign(&self) -> Option<&dyn Presign> {
         self.inner.presign().map(|_| self as &dyn Presign)
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        self.inner.tagging().map(|_| self as &dyn Tagging)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        self.inner.archive().map(|_| self as &dyn Archive)
+    }
 }
 
 impl FaultLayer {
@@ -385,6 +394,22 @@ impl Presign for FaultLayer {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
         let call = self.begin(Operation::Presign, &object.key).await?;
         call.end(layer::presign(&*self.inner)?.presign(method, object, expires_in).await, |_| ()).await
+    }
+}
+
+#[async_trait]
+impl Tagging for FaultLayer {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        let call = self.begin(Operation::Tags, &object.key).await?;
+        call.end(layer::tagging(&*self.inner)?.tags(object).await, |_| ()).await
+    }
+}
+
+#[async_trait]
+impl Archive for FaultLayer {
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        let call = self.begin(Operation::Restore, &object.key).await?;
+        call.end(layer::archive(&*self.inner)?.restore(object, days, tier).await, |_| ()).await
     }
 }
 

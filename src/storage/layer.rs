@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Multipart, Presign, ServerCopy, Storage};
+use super::{Archive, Multipart, Presign, ServerCopy, Storage, Tagging};
 use crate::error::{Error, Result};
 
 /// The operations of a store, as layers count, delay and disturb them.
@@ -37,11 +37,15 @@ pub enum Operation {
     Copy,
     /// [`Presign::presign`].
     Presign,
+    /// [`Tagging::tags`].
+    Tags,
+    /// [`Archive::restore`].
+    Restore,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -55,6 +59,8 @@ impl Operation {
         Self::ListUploads,
         Self::Copy,
         Self::Presign,
+        Self::Tags,
+        Self::Restore,
     ];
 
     /// The name in errors, logs and metrics.
@@ -73,6 +79,8 @@ impl Operation {
             Self::ListUploads => "list uploads",
             Self::Copy => "copy",
             Self::Presign => "presign",
+            Self::Tags => "tags",
+            Self::Restore => "restore",
         }
     }
 }
@@ -96,6 +104,16 @@ pub(super) fn server_copy(inner: &dyn Storage) -> Result<&dyn ServerCopy> {
 /// As [`multipart`].
 pub(super) fn presign(inner: &dyn Storage) -> Result<&dyn Presign> {
     inner.presign().ok_or_else(|| Error::unsupported("this store has no links").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn tagging(inner: &dyn Storage) -> Result<&dyn Tagging> {
+    inner.tagging().ok_or_else(|| Error::unsupported("this store has no tags").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn archive(inner: &dyn Storage) -> Result<&dyn Archive> {
+    inner.archive().ok_or_else(|| Error::unsupported("this store has no archives").in_store(inner))
 }
 
 #[cfg(test)]

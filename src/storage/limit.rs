@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::payload::ByteStream;
 use super::{
-    Attributes, Capabilities, Checksums, Complete, Deleted, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page, Part,
-    Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, layer,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
+    Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId, layer,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -291,6 +291,14 @@ impl Storage for Limit {
 
     fn presign(&self) -> Option<&dyn Presign> {
         self.inner.presign()
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        self.inner.tagging()
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        self.inner.archive()
     }
 }
 

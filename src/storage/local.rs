@@ -27,8 +27,8 @@ use futures::stream::{self, BoxStream, Fuse, StreamExt};
 use super::payload::ByteStream;
 use super::slab::Slabs;
 use super::{
-    Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits,
-    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits,
+    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -309,6 +309,14 @@ impl Storage for LocalStore {
     }
 
     fn presign(&self) -> Option<&dyn Presign> {
+        None
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
         None
     }
 }

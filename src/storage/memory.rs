@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Account, BucketInfo, Capabilities, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits, ObjectInfo,
-    ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart,
+    Account, Archive, BucketInfo, Capabilities, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits, ObjectInfo,
+    ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart, Tagging,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -55,13 +55,15 @@ pub struct MemoryOptions {
     pub stated: Stated,
     /// Keys a page at most. Default: 1,000, as both clouds have it.
     pub page_keys_max: u32,
+    /// How long a restore from an archive takes. Default: no time.
+    pub restore_delay: SignedDuration,
     /// Time and ids.
     pub clock: Clock,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
-        Self { capabilities: generous(), stated: Stated::default(), page_keys_max: PAGE_KEYS_MAX, clock: Clock::default() }
+        Self { capabilities: generous(), stated: Stated::default(), page_keys_max: PAGE_KEYS_MAX, restore_delay: SignedDuration::ZERO, clock: Clock::default() }
     }
 }
 
@@ -371,7 +373,7 @@ impl Storage for MemoryStore {
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
-        self.locked(|bucket| Ok(bucket.object(object)?.info.clone())).map_err(|e| self.told("head", &object.key, e))
+        self.locked(|bucket| Ok(bucket.object(object)?.told(self.options.clock.now()))).map_err(|e| self.told("head", &object.key, e))
     }
 
     async fn stored_part(&self, object: &ObjectRef, number: u32) -> Result<Option<StoredPart>> {
@@ -379,7 +381,7 @@ impl Storage for MemoryStore {
     }
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
-        self.locked(|bucket| bucket.object(object)?.open(&get)).map_err(|e| self.told("get", &object.key, e))
+        self.locked(|bucket| bucket.object(object)?.open(&get, &self.options)).map_err(|e| self.told("get", &object.key, e))
     }
 
     async fn put(&self, key: &Key, payload: Payload, put: Put) -> Result<PutOutput> {
@@ -424,6 +426,33 @@ impl Storage for MemoryStore {
     fn presign(&self) -> Option<&dyn Presign> {
         None
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        Some(self)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Tagging for MemoryStore {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        self.locked(|bucket| Ok(bucket.object(object)?.tags.clone())).map_err(|e| self.told("tags", &object.key, e))
+    }
+}
+
+#[async_trait]
+impl Archive for MemoryStore {
+    async fn restore(&self, object: &ObjectRef, days: u16, _: Option<RestoreTier>) -> Result<Restoring> {
+        let restored = self.locked(|bucket| {
+            bucket.object(object)?;
+            let missing = || Error::new(ErrorKind::NotFound, "there is no such object");
+            bucket.objects.get_mut(&object.key).ok_or_else(missing)?.restore(days, &self.options)
+        });
+        restored.map_err(|e| self.told("restore", &object.key, e))
+    }
 }
 
 #[async_trait]
@@ -444,6 +473,7 @@ impl ServerCopy for MemoryStore {
             let missing = || Error::new(ErrorKind::BucketNotFound, "there is no such bucket");
             let found = buckets.get(bucket).ok_or_else(missing)?.object(source)?;
             object::check_match(&found.info, if_match)?;
+            found.check_readable(&self.options)?;
             let copy = found.copied(attributes.clone(), &self.options);
             buckets.get_mut(&self.identity.bucket).ok_or_else(missing)?.commit(key, copy, None)
         };

@@ -157,6 +157,8 @@ pub struct Attributes {
     pub encryption: Option<Encryption>,
     /// Canned ACL to set on a write, in the destination service's words. Never read.
     pub acl: Option<String>,
+    /// Tags to set on a write. Never read here: see [`Tagging`](super::Tagging).
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Server-side encryption.
@@ -196,6 +198,12 @@ pub struct ObjectInfo {
     pub attributes: Attributes,
     /// How many parts a multipart object has, where the service told (S3: HEAD with partNumber).
     pub parts: Option<u32>,
+    /// How many tags it has. `None`: the service did not say, which on both clouds means none, or no permission to know.
+    pub tags: Option<u32>,
+    /// What keeps it from being deleted or overwritten, in words: S3's Object Lock retention or legal hold.
+    pub lock: Option<String>,
+    /// Where S3's website sends who asks for it.
+    pub redirect: Option<String>,
 }
 
 impl ObjectInfo {

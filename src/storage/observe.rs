@@ -1,5 +1,6 @@
 //! Counts what a store is asked and how it answers, into [`Metrics`], and tells it at debug level. It changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use futures::stream::{BoxStream, StreamExt};
 use super::layer::{self, Operation};
 use super::payload::ByteStream;
 use super::{
-    Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
-    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
+    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -127,6 +128,14 @@ impl Storage for Observe {
     fn presign(&self) -> Option<&dyn Presign> {
         self.inner.presign().map(|_| self as &dyn Presign)
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        self.inner.tagging().map(|_| self as &dyn Tagging)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        self.inner.archive().map(|_| self as &dyn Archive)
+    }
 }
 
 fn counted(body: ByteStream, metrics: Arc<Metrics>) -> ByteStream {
@@ -189,6 +198,20 @@ impl ServerCopy for Observe {
 impl Presign for Observe {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
         self.watched(Operation::Presign, &object.key, layer::presign(&*self.inner)?.presign(method, object, expires_in)).await
+    }
+}
+
+#[async_trait]
+impl Tagging for Observe {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        self.watched(Operation::Tags, &object.key, layer::tagging(&*self.inner)?.tags(object)).await
+    }
+}
+
+#[async_trait]
+impl Archive for Observe {
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        self.watched(Operation::Restore, &object.key, layer::archive(&*self.inner)?.restore(object, days, tier)).await
     }
 }
 

@@ -6,6 +6,7 @@
 //! User metadata names are letters, digits and hyphens here; others are refused by name (the engine maps them). Values beyond visible
 //! ASCII travel as RFC 2047 encoded-words, as on S3, so they come back the same from either side.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::storage::object::{Attributes, ETag, ObjectInfo, ObjectRef};
 use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
-    Complete, Deleted, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart,
-    Upload, UploadId,
+    Archive, Complete, Deleted, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring,
+    ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 
 mod account;
@@ -151,6 +152,14 @@ impl Storage for OssStore {
     fn presign(&self) -> Option<&dyn Presign> {
         Some(self)
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        Some(self)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -200,5 +209,19 @@ impl ServerCopy for OssStore {
 impl Presign for OssStore {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
         self.0.presign(method, object, expires_in).await
+    }
+}
+
+#[async_trait]
+impl Tagging for OssStore {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        self.0.tags(object).await
+    }
+}
+
+#[async_trait]
+impl Archive for OssStore {
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        self.0.restore(object, days, tier).await
     }
 }

@@ -9,6 +9,7 @@
 //! What making a request again can leave behind: an upload begun twice, because the first answer was lost; it is looked for (`twin`).
 //! A conditional write whose first answer was lost meets its own object; it is recognised by its checksums.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::checksum::Agreement;
 use super::layer::{self, Operation};
 use super::{
-    Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
-    Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
+    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -363,6 +364,14 @@ impl Storage for Retry {
     fn presign(&self) -> Option<&dyn Presign> {
         self.inner().presign().map(|_| self as &dyn Presign)
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        self.inner().tagging().map(|_| self as &dyn Tagging)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        self.inner().archive().map(|_| self as &dyn Archive)
+    }
 }
 
 impl Retry {
@@ -479,6 +488,22 @@ impl Presign for Retry {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
         let below = layer::presign(self.inner())?;
         self.until_done(Operation::Presign, |_| below.presign(method, object, expires_in)).await
+    }
+}
+
+#[async_trait]
+impl Tagging for Retry {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        let below = layer::tagging(self.inner())?;
+        self.until_done(Operation::Tags, |_| below.tags(object)).await
+    }
+}
+
+#[async_trait]
+impl Archive for Retry {
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        let below = layer::archive(self.inner())?;
+        self.until_done(Operation::Restore, |_| below.restore(object, days, tier)).await
     }
 }
 

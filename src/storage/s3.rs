@@ -6,6 +6,7 @@
 //! Invariants: a request names exactly the key it was given; nothing is taken for absent but what S3 says is absent; a range is a
 //! range; what a write's output states, the service stated.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,9 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use futures::stream::BoxStream;
 
 use super::{
-    Account, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
-    MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, ServerCopy, Service, Storage, StoredPart,
-    Upload, UploadId,
+    Account, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
+    MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy,
+    Service, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use crate::clock::Clock;
 #[cfg(doc)]
@@ -257,6 +258,14 @@ impl Storage for S3Store {
     fn presign(&self) -> Option<&dyn Presign> {
         Some(self)
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        Some(self)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -305,6 +314,20 @@ impl ServerCopy for S3Store {
 impl Presign for S3Store {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: Duration) -> Result<String> {
         self.told("presign", &object.key, object::presign(&self.bucket, method, object, expires_in).await)
+    }
+}
+
+#[async_trait]
+impl Tagging for S3Store {
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        self.told("tags", &object.key, object::tags(&self.bucket, object).await)
+    }
+}
+
+#[async_trait]
+impl Archive for S3Store {
+    async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        self.told("restore", &object.key, object::restore(&self.bucket, object, days, tier).await)
     }
 }
 

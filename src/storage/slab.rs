@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 /// The size of a large buffer, in bytes: each read fills as much of it as there is.
 pub(crate) const SLAB_BYTES: usize = 512 << 10;
-/// Unused buffers that are kept: 8 MiB, what one part leaves behind while the next begins.
-const KEPT_MAX: usize = 16;
+/// Unused buffers that are kept: 2 MiB. What one part leaves behind beyond that, the allocator gives to the next.
+const KEPT_MAX: usize = 4;
 
 /// A bounded stock of unused buffers. Cheap to clone.
 #[derive(Clone, Default)]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::concurrency::Streams;
 use super::copy::Copier;
-use super::job::{Context, Options};
+use super::job::{ClassChoice, Context, Options};
 use super::progress::Progress;
 use super::task::{CopyTask, Listed, Reason};
 use crate::error::{ErrorKind, Result};
@@ -33,7 +33,13 @@ impl Backup {
         let word = context.clock.random_id();
         let folder = place.key(format!("{}-{}/", started.strftime("%Y%m%dT%H%M%SZ"), &word[..4]).as_bytes());
         let folder = Location::new(place.storage, folder);
-        let options = Options { memory_bytes: options.memory_bytes, no_md5: options.no_md5, ..Options::default() };
+        let options = Options {
+            memory_bytes: options.memory_bytes,
+            no_md5: options.no_md5,
+            storage_class: ClassChoice::BucketDefault,
+            tags: options.tags,
+            ..Options::default()
+        };
         // Bytes kept are no bytes of the transfer, and what is open here nobody goes on with.
         let context = Context { events: None, progress: Arc::new(Progress::default()), journal: Arc::new(MemoryJournal::new()), ..context.clone() };
         let copier = Copier::new(destination.storage.clone(), &folder, &options, &context, streams);

@@ -9,6 +9,7 @@
 //!   it there and can go on; else it is aborted, at the latest by [`Copier::abort_abandoned`], which the owner awaits: nothing is spawned.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +19,7 @@ use super::attributes::{Carried, Carrier};
 use super::budget::MemoryBudget;
 use super::concurrency::Streams;
 use super::job::{Context, Options};
+use super::loss::{Change, Fate};
 use super::parts::{Cutter, Shape};
 use super::progress::{Moving, Progress};
 use super::task::{Copied, CopyTask, Proof};
@@ -25,12 +27,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::End;
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Storage};
+use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Service, Storage};
 
 mod assemble;
 mod multipart;
 mod passing;
 mod read;
+mod renew;
 mod resume;
 mod through;
 mod whole;
@@ -182,8 +185,51 @@ impl Copier {
         }
     }
 
+    /// What to write with a copy of an object, its tags apart. Refuses what would lose something, where the operator says so.
     fn carry(&self, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
-        Carrier { source: self.source.capabilities(), destination: self.writer.destination.capabilities(), options: &self.options }.carry(info, crc)
+        let carried = self.carrier().carry(info, crc)?;
+        self.refuse_losses(&carried)?;
+        Ok(carried)
+    }
+
+    fn refuse_losses(&self, carried: &Carried) -> Result<()> {
+        match carried.changes.iter().find(|change| change.fate == Fate::Lost) {
+            Some(lost) if self.options.strict => {
+                let error = Error::unsupported(format!("its copy would lose its {}: {lost}", lost.attribute));
+                Err(error.advise("copy it without --strict, or see in the README what keeps it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn carrier(&self) -> Carrier<'_> {
+        Carrier { source: self.source.capabilities(), destination: self.writer.destination.capabilities(), options: &self.options }
+    }
+
+    /// The same with its tags, where they are to go along.
+    async fn carry_with_tags(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
+        let mut carried = self.carry(info, crc)?;
+        let tags = self.tags(task, info).await?;
+        self.carrier().carry_tags(tags, &mut carried);
+        self.refuse_losses(&carried)?;
+        Ok(carried)
+    }
+
+    /// The tags that go along. OSS counts them in every answer; S3 says nothing to who may not read them, so it is asked.
+    async fn tags(&self, task: &CopyTask, info: &ObjectInfo) -> Result<BTreeMap<String, String>> {
+        let has_none = match info.tags {
+            Some(count) => count == 0,
+            None => self.source.capabilities().service == Service::Oss,
+        };
+        match self.source.tagging() {
+            Some(tagging) if self.options.tags && !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
+            _ => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// What a copy of this object would have otherwise than the object.
+    pub(crate) fn foresee(&self, info: &ObjectInfo) -> Result<Vec<Change>> {
+        Ok(self.carry(info, None)?.changes)
     }
 
     /// Adds what a person needs to an error that does not say it yet.
@@ -208,11 +254,11 @@ fn may_pass(kind: ErrorKind) -> bool {
 }
 
 /// The end of a good copy of an object of which the source said `info`.
-fn copied(info: &ObjectInfo, crc: Crc64, output: PutOutput, (source_proof, destination_proof): (Proof, Proof), warnings: Vec<String>) -> Copied {
+fn copied(info: &ObjectInfo, crc: Crc64, output: PutOutput, (source_proof, destination_proof): (Proof, Proof), changes: Vec<Change>) -> Copied {
     let mut checksums = crc.checksums();
     checksums.merge(&output.checksums);
     let (etag, version) = (output.etag, output.version);
-    Copied { size: crc.len, source_proof, destination_proof, checksums, etag, version, source: end_of(info), warnings, ..Copied::default() }
+    Copied { size: crc.len, source_proof, destination_proof, checksums, etag, version, source: end_of(info), changes, ..Copied::default() }
 }
 
 /// What the source held, for the journal.

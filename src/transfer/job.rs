@@ -17,6 +17,7 @@ use super::share::Share;
 use crate::clock::Clock;
 use crate::journal::{Journal, MemoryJournal};
 use crate::metrics::Metrics;
+use crate::storage::class::ClassMap;
 use crate::storage::limit::Timetable;
 use crate::storage::location::Location;
 use crate::storage::object::Encryption;
@@ -72,6 +73,35 @@ pub struct KeyFile {
     pub separator: u8,
 }
 
+/// Which storage class copies get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClassChoice {
+    /// By the source's class.
+    Mapped(ClassMap),
+    /// This one, in the destination's words.
+    Named(String),
+    /// The bucket's.
+    BucketDefault,
+}
+
+impl Default for ClassChoice {
+    fn default() -> Self {
+        Self::Mapped(ClassMap::default())
+    }
+}
+
+/// How copies are encrypted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum EncryptionChoice {
+    /// As the bucket says.
+    #[default]
+    BucketDefault,
+    /// As the source is, in the destination's words; by the service's default key where the source's is another cloud's.
+    Keep,
+    /// So.
+    With(Encryption),
+}
+
 /// How to transfer. [`Options::default`] gives the documented defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -115,12 +145,18 @@ pub struct Options {
     pub errors_max: Option<u64>,
     /// Stop starting copies after this long. Default: no limit.
     pub duration_max: Option<Duration>,
-    /// Storage class at the destination, in its words. Default: the bucket's.
-    pub storage_class: Option<String>,
+    /// Storage class at the destination. Default: the one most like the source's.
+    pub storage_class: ClassChoice,
     /// Encryption to ask the destination for. Default: the bucket's.
-    pub encryption: Option<Encryption>,
+    pub encryption: EncryptionChoice,
     /// Canned ACL to ask the destination for. Default: none.
     pub acl: Option<String>,
+    /// Carry tags: a request more for an object that has some, or may have. Default: no.
+    pub tags: bool,
+    /// Copy no object of which the copy would lose something. Default: no, it is told.
+    pub strict: bool,
+    /// Change the metadata of copies also where their class charges for it. Default: no.
+    pub touch_cold: bool,
     /// Keep `dragon-source` in the object's metadata, so that later runs know the copy without a journal. Default: yes.
     pub stamp: bool,
     /// Do not compute MD5, even where it is the only proof of the source (`--no-md5`). Default: no.
@@ -155,9 +191,12 @@ impl Default for Options {
             bandwidth: None,
             errors_max: None,
             duration_max: None,
-            storage_class: None,
-            encryption: None,
+            storage_class: ClassChoice::default(),
+            encryption: EncryptionChoice::default(),
             acl: None,
+            tags: false,
+            strict: false,
+            touch_cold: false,
             stamp: true,
             no_md5: false,
             backup: None,

@@ -37,18 +37,22 @@
 //! | the source is not older than the destination (an ETag `-N` reaches 24 h further), or a time is missing | copy: newer |
 //! | nothing of this | skip |
 //!
+//! What would be skipped by one of the last lines (from `checksum` on) and has sunk to a colder class at the source is renewed: copy:
+//! metadata, which the service does by itself.
+//!
 //! What a listing does not tell is asked for with [`Decision::Look`]; the question comes again with [`Evidence`], and at most twice.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::job::{Compare, Options};
+use super::job::{ClassChoice, Compare, Options};
 use super::join::{Pairing, Side};
 use super::stamp::{self, Stamp};
 use super::task::Reason;
 use crate::journal::Proved;
 use crate::storage::checksum::{Agreement, Algorithm};
+use crate::storage::class::Class;
 use crate::storage::object::is_md5;
-use crate::storage::{Attributes, ETag, Entry, Kind, ObjectInfo};
+use crate::storage::{Attributes, ETag, Entry, Kind, ObjectInfo, Service};
 
 /// S3 stamps a multipart object with the time of its initiation, and an upload may take this long.
 const MULTIPART_LAG: SignedDuration = SignedDuration::from_hours(24);
@@ -103,10 +107,10 @@ pub struct Evidence<'a> {
 pub struct Rules<'a> {
     /// The transfer's options.
     pub options: &'a Options,
-    /// The source is a local tree.
-    pub source_is_local: bool,
-    /// The destination is a local tree.
-    pub destination_is_local: bool,
+    /// What the source is.
+    pub source: Service,
+    /// What the destination is.
+    pub destination: Service,
 }
 
 /// Decides about one pairing by the tables of this module.
@@ -119,6 +123,25 @@ pub fn decide(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>)
 }
 
 impl Rules<'_> {
+    fn source_is_local(&self) -> bool {
+        self.source == Service::Local
+    }
+
+    fn destination_is_local(&self) -> bool {
+        self.destination == Service::Local
+    }
+
+    /// Whether the source's object has sunk to a colder class and its copy has not. What has sunk at the destination by a rule of its
+    /// own stays there, and what comes up again at the source does not bring its copy up: that costs.
+    fn has_sunk(&self, source: &Entry<'_>, destination: &Entry<'_>) -> bool {
+        let ClassChoice::Mapped(map) = &self.options.storage_class else { return false };
+        let find = |word| Class::find(self.destination, word);
+        let (Some(held), Some(meant)) = (find(destination.storage_class), map.map(self.source, source.storage_class, self.destination).and_then(find)) else {
+            return false;
+        };
+        held.depth == 0 && meant.depth > 0 && !(self.source != self.destination && meant.is_dear_for(source.size))
+    }
+
     /// The source holds it.
     fn held(&self, pairing: &Pairing<'_>, source: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
         let (key, destination) = (pairing.key, &pairing.destination);
@@ -140,7 +163,7 @@ impl Rules<'_> {
         match destination {
             Side::Present(destination) => self.compare(pairing, source, destination, evidence),
             // A local listing does not show the directories that folder markers become.
-            Side::Absent if self.destination_is_local && is_marker(key, source) && !evidence.destination_looked => LOOK_DESTINATION,
+            Side::Absent if self.destination_is_local() && is_marker(key, source) && !evidence.destination_looked => LOOK_DESTINATION,
             Side::Absent => Decision::Copy(Reason::Absent),
             Side::Unknown(_) => LOOK_DESTINATION,
         }
@@ -151,7 +174,7 @@ impl Rules<'_> {
         let filter = &self.options.filter;
         let hidden = filter.hides_key(key) || filter.hides_object(destination.size, destination.modified);
         let object = matches!(destination.kind, Kind::Object | Kind::Appendable);
-        let directory = (self.source_is_local || self.destination_is_local) && is_marker(key, destination);
+        let directory = (self.source_is_local() || self.destination_is_local()) && is_marker(key, destination);
         if self.options.delete && object && !directory && (!hidden || self.options.delete_excluded) { Decision::Delete } else { Decision::Pass }
     }
 
@@ -171,13 +194,23 @@ impl Rules<'_> {
         if self.options.compare == Compare::SizeOnly || is_marker(pairing.key, source) {
             return Decision::Skip;
         }
+        match self.compare_contents(pairing, source, destination, evidence) {
+            Decision::Skip if self.has_sunk(source, destination) => match (evidence.source, evidence.destination) {
+                (Some(_), Some(_)) => Decision::Copy(Reason::Metadata),
+                (here, there) => Decision::Look(Look { source: here.is_none(), destination: there.is_none(), read: false }),
+            },
+            decision => decision,
+        }
+    }
+
+    fn compare_contents(&self, pairing: &Pairing<'_>, source: &Entry<'_>, destination: &Entry<'_>, evidence: &Evidence<'_>) -> Decision {
         if self.options.compare == Compare::Checksum {
             return self.by_checksum(evidence);
         }
         if let Some(decision) = pairing.proved.and_then(|proved| by_record(proved, source, destination, evidence)) {
             return decision;
         }
-        if self.destination_is_local {
+        if self.destination_is_local() {
             return self.by_mtime(source, destination, evidence);
         }
         // Most keys of most runs end here, so it costs no allocation.
@@ -200,7 +233,7 @@ impl Rules<'_> {
         };
         match stamp::known_checksums(source).agreement(&stamp::known_checksums(destination)) {
             Agreement::Equal(_) => Decision::Skip,
-            Agreement::Unknown if !evidence.read && (self.source_is_local || self.destination_is_local) => {
+            Agreement::Unknown if !evidence.read && (self.source_is_local() || self.destination_is_local()) => {
                 Decision::Look(Look { read: true, ..Look::default() })
             }
             Agreement::Different(_) | Agreement::Unknown => Decision::Copy(Reason::Checksum),
@@ -213,7 +246,7 @@ impl Rules<'_> {
             return Decision::Skip;
         }
         match evidence.source {
-            None if !self.source_is_local => LOOK_SOURCE,
+            None if !self.source_is_local() => LOOK_SOURCE,
             Some(info) if same_time(stamp::mtime(&info.attributes.user), destination.modified) => Decision::Skip,
             _ => Decision::Copy(Reason::Newer),
         }
@@ -233,7 +266,7 @@ impl Rules<'_> {
         if stamped && unmoved && !at_odds {
             return Decision::Skip;
         }
-        if self.source_is_local {
+        if self.source_is_local() {
             match stamp::mtime(&there.attributes.user) {
                 Some(mtime) if same_time(Some(mtime), source.modified) => return Decision::Skip,
                 Some(_) => return Decision::Copy(Reason::Newer),
@@ -352,7 +385,7 @@ mod tests {
     }
 
     fn clouds(options: &Options) -> Rules<'_> {
-        Rules { options, source_is_local: false, destination_is_local: false }
+        Rules { options, source: Service::S3, destination: Service::Oss }
     }
 
     /// Asks until nothing more is to be looked at, as the schedule does; gives the decision and how often it looked.
@@ -516,7 +549,7 @@ mod tests {
         let options = Options { compare: Compare::Checksum, ..Options::default() };
         assert_eq!(compare(&options, entry("a", 1, 0), entry("b", 1, 9)).0, Decision::Copy(Reason::Checksum));
         assert_eq!(compare(&options, entry(MD5_A, 1, 9), entry(MD5_A, 1, 0)).0, Decision::Skip);
-        let rules = Rules { source_is_local: true, ..clouds(&options) };
+        let rules = Rules { source: Service::Local, ..clouds(&options) };
         let (source, destination) = (entry("1-2-3-4", 1, 0), entry("b", 1, 9));
         assert_eq!(settle(&rules, &paired(source, destination), &info(source), &info(destination)), (Decision::Copy(Reason::Checksum), 2));
         let proved = ObjectInfo { checksums: Crc64::of(b"x").checksums(), ..info(source) };
@@ -527,7 +560,7 @@ mod tests {
     #[test]
     fn a_local_destination_goes_by_its_mtime() {
         let options = Options::default();
-        let local = Rules { destination_is_local: true, ..clouds(&options) };
+        let local = Rules { destination: Service::Local, ..clouds(&options) };
         let (source, destination) = (entry(MD5_A, 1, 5), entry("1-2-3-4", 1, 5));
         assert_eq!(settle(&local, &paired(source, destination), &info(source), &info(destination)), (Decision::Skip, 0));
         let older = Entry { modified: Some(time(2)), ..destination };
@@ -535,14 +568,14 @@ mod tests {
         let mut here = info(source);
         here.attributes.user.insert("mtime".into(), format!("{}.0", time(2).as_second()));
         assert_eq!(settle(&local, &paired(source, older), &here, &info(older)), (Decision::Skip, 1));
-        let both = Rules { source_is_local: true, ..local };
+        let both = Rules { source: Service::Local, ..local };
         assert_eq!(settle(&both, &paired(source, older), &info(source), &info(older)), (Decision::Copy(Reason::Newer), 0));
     }
 
     #[test]
     fn a_local_source_goes_by_stamp_then_mtime() {
         let options = Options::default();
-        let rules = Rules { source_is_local: true, ..clouds(&options) };
+        let rules = Rules { source: Service::Local, ..clouds(&options) };
         let (source, destination) = (entry("1-2-3-4", 1, 5), entry(MD5_B, 1, 9));
         let mut there = info(destination);
         assert_eq!(settle(&rules, &paired(source, destination), &info(source), &there), (Decision::Skip, 1), "older, as the aws CLI has it");
@@ -572,9 +605,9 @@ mod tests {
         let options = Options { delete: true, ..Options::default() };
         let marker = Pairing { key: b"d/", source: Side::Absent, destination: Side::Present(Entry { key: b"d/", ..entry(MD5_A, 0, 0) }), proved: None };
         assert_eq!(decide(&clouds(&options), &marker, &Evidence::default()), Decision::Delete);
-        assert_eq!(decide(&Rules { source_is_local: true, ..clouds(&options) }, &marker, &Evidence::default()), Decision::Pass);
+        assert_eq!(decide(&Rules { source: Service::Local, ..clouds(&options) }, &marker, &Evidence::default()), Decision::Pass);
         let source = Pairing { source: marker.destination.clone(), destination: Side::Absent, ..marker };
-        let local = Rules { destination_is_local: true, ..clouds(&options) };
+        let local = Rules { destination: Service::Local, ..clouds(&options) };
         assert_eq!(decide(&local, &source, &Evidence::default()), LOOK_DESTINATION);
         let looked = Evidence { destination_looked: true, ..Evidence::default() };
         assert_eq!(decide(&local, &source, &looked), Decision::Copy(Reason::Absent));
@@ -605,7 +638,10 @@ mod tests {
                 Some(None) => Side::Absent,
                 Some(Some((size, etag, hour, kind))) => Side::Present(Entry { kind: *kind, ..entry(etags[*etag], *size, *hour) }),
             };
-            let rules = Rules { options: &options, source_is_local: local.0, destination_is_local: local.1 };
+            let rules = {
+                let end = |is_local, cloud| if is_local { Service::Local } else { cloud };
+                Rules { options: &options, source: end(local.0, Service::S3), destination: end(local.1, Service::Oss) }
+            };
             let mut pairing = Pairing { key: b"k", source: side(&source), destination: side(&destination), proved: None };
             let here = match &pairing.source { Side::Present(e) => Some(info(*e)), _ => None };
             let there = match &pairing.destination { Side::Present(e) => Some(info(*e)), _ => None };

@@ -1,5 +1,6 @@
 //! How a run ended, and the exit status that says so.
 
+use super::loss::Losses;
 use crate::error::{Error, ErrorKind};
 
 /// Every object copied (and every delete made) that could be.
@@ -62,6 +63,8 @@ pub struct Report {
     pub differences: u64,
     /// Keys of which `verify` could neither prove that they are the same nor that they differ.
     pub unproved: u64,
+    /// What copies have not as their objects had it.
+    pub losses: Losses,
     /// The operator stopped the run.
     pub interrupted: bool,
     /// A listing or a whole store failed: the rest is unknown.

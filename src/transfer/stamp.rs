@@ -1,6 +1,6 @@
 //! What Dragon writes into a copy's metadata, so that a later run (on any machine, without a journal) knows the copy for what it is.
 //!
-//! `dragon-source` says which source object it was made from; `dragon-crc64xz` and `dragon-crc64nvme` say what was known of its
+//! `dragon-source` says which source object it was made from; `dragon-class` its storage class, where the copy's own does not say it; `dragon-crc64xz` and `dragon-crc64nvme` say what was known of its
 //! bytes before the first was sent. Metadata that begins with `dragon-` is never compared and never copied onward.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ use crate::storage::{ETag, ObjectInfo, mtime};
 
 /// What the names of Dragon's own metadata begin with.
 pub(crate) const PREFIX: &str = "dragon-";
+
+/// The storage class that the source object has, such as `s3:ONEZONE_IA`.
+pub(crate) const CLASS: &str = "dragon-class";
 
 const SOURCE: &str = "dragon-source";
 const CRC64XZ: &str = "dragon-crc64xz";
@@ -28,6 +31,8 @@ pub(crate) struct Stamp {
     pub(crate) size: u64,
     /// Last modification of the source object.
     pub(crate) modified: Option<Timestamp>,
+    /// What `dragon-class` says.
+    pub(crate) class: Option<String>,
     /// CRC-64s known before the first byte was sent; the other fields are never set.
     pub(crate) checksums: Checksums,
 }
@@ -36,7 +41,7 @@ impl Stamp {
     /// The stamp for a copy of this object.
     pub(crate) fn of(source: &ObjectInfo) -> Self {
         let checksums = Checksums { crc64xz: source.checksums.crc64xz, crc64nvme: source.checksums.crc64nvme, ..Checksums::default() };
-        Self { etag: source.etag.clone(), version: source.version.clone(), size: source.size, modified: source.modified, checksums }
+        Self { etag: source.etag.clone(), version: source.version.clone(), size: source.size, modified: source.modified, class: None, checksums }
     }
 
     /// Writes the stamp into user metadata, over an older one. A source without an ETag cannot be known again and gets none.
@@ -54,6 +59,9 @@ impl Stamp {
             text += &format!(" modified={modified}");
         }
         user.insert(SOURCE.to_owned(), text);
+        if let Some(class) = &self.class {
+            user.insert(CLASS.to_owned(), class.clone());
+        }
         for (name, crc) in [(CRC64XZ, self.checksums.crc64xz), (CRC64NVME, self.checksums.crc64nvme)] {
             if let Some(crc) = crc {
                 user.insert(name.to_owned(), format!("{crc:016x}"));
@@ -75,6 +83,7 @@ impl Stamp {
             version: fields.get("version").map(ToString::to_string),
             size: fields.get("size")?.parse().ok()?,
             modified: fields.get("modified").and_then(|text| text.parse().ok()),
+            class: user.get(CLASS).cloned(),
             checksums: Checksums { crc64xz: crc(CRC64XZ), crc64nvme: crc(CRC64NVME), ..Checksums::default() },
         })
     }

@@ -95,6 +95,11 @@ impl Subject {
         Evidence { source: self.here.as_ref(), destination: self.there.as_ref(), destination_looked: self.destination_looked, read: self.read }
     }
 
+    /// What HEAD said of both ends, where both were looked at.
+    pub(crate) fn infos(&self) -> Option<(&ObjectInfo, &ObjectInfo)> {
+        self.here.as_ref().zip(self.there.as_ref())
+    }
+
     /// What looking has shown of an unchanged object, for the journal. `None` where an end is not what its listing said any more.
     pub(crate) fn learnt(&self, when: Timestamp) -> Option<Proved> {
         let (Side::Present(source), Side::Present(destination)) = (&self.source, &self.destination) else { return None };

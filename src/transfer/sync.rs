@@ -15,6 +15,7 @@ use super::copy::Copier;
 use super::event::{Action, Event, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
+use super::loss::Change;
 use super::parts::{Cutter, Shape};
 use super::plan::{self, Decision, Evidence, Look, Rules};
 use super::report::Report;
@@ -24,7 +25,8 @@ use super::subject::{self, Ends, Subject};
 use super::task::{Copied, CopyTask, Listed, Proof, Reason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
-use crate::storage::Key;
+use crate::storage::location::Location;
+use crate::storage::{Key, ObjectInfo, ObjectRef};
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
@@ -82,7 +84,8 @@ impl Engine {
     }
 
     pub(crate) fn rules(&self) -> Rules<'_> {
-        Rules { options: &self.options, source_is_local: self.ends.source_is_local(), destination_is_local: self.ends.destination_is_local() }
+        let service = |end: &Location| end.storage.capabilities().service;
+        Rules { options: &self.options, source: service(&self.ends.source), destination: service(&self.ends.destination) }
     }
 
     /// Decides and copies. What was listed and is gone from the source by now has not failed.
@@ -122,7 +125,11 @@ impl Engine {
                         self.plan(source.size);
                     }
                     let replaced = if let Side::Present(destination) = &subject.destination { Some(destination) } else { None };
-                    return self.carry(&self.task(source, reason), replaced).await;
+                    let task = self.task(source, reason);
+                    return match (reason, subject.infos()) {
+                        (Reason::Metadata, Some((here, there))) => self.renew(&task, replaced, here, there).await,
+                        _ => self.carry(&task, replaced).await,
+                    };
                 }
                 Decision::Skip => {
                     if looked {
@@ -197,17 +204,56 @@ impl Engine {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
         if self.options.dry_run {
-            return Ok(What::Planned(task.reason, self.requests(task.size)?));
+            return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
         }
         let _claim = self.context.claims.take(&task.destination_key).await;
         if let Some(held) = replaced {
             self.keep(held).await?;
         }
         let copied = self.copier.copy(task).await?;
+        self.done(task, copied).await
+    }
+
+    /// Renews what stands beside a copy's bytes; sends them only where nothing else does it.
+    async fn renew(&self, task: &CopyTask, replaced: Option<&Listed>, here: &ObjectInfo, there: &ObjectInfo) -> Result<What> {
+        if self.copier.charges(there).is_some() {
+            return Ok(What::Warned(
+                "its metadata or class differs from the source's, but its class charges for a change by now: --touch-cold renews it all the same",
+            ));
+        }
+        if self.options.dry_run || here.etag != task.etag {
+            return self.carry(task, replaced).await;
+        }
+        let renewed = {
+            let _claim = self.context.claims.take(&task.destination_key).await;
+            if let Some(held) = replaced {
+                self.keep(held).await?;
+            }
+            self.copier.renew(task, here, there).await?
+        };
+        match renewed {
+            Some(copied) => self.done(task, copied).await,
+            None => self.carry(task, replaced).await,
+        }
+    }
+
+    /// Records a proved copy.
+    async fn done(&self, task: &CopyTask, copied: Copied) -> Result<What> {
         if self.context.journal.keeps_proofs() {
             self.context.journal.prove(&task.key, proved(task, &copied, self.context.clock.now())).await?;
         }
         Ok(What::Copied(task.reason, Box::new(copied)))
+    }
+
+    /// What the copy would lose, which only the object itself tells. A local file has nothing that a listing does not show.
+    async fn foresee(&self, task: &CopyTask) -> Result<Vec<Change>> {
+        if self.ends.source_is_local() {
+            return Ok(Vec::new());
+        }
+        let stream = self.streams.open().await?;
+        let info = self.ends.source.storage.head(&ObjectRef::from(&task.source_key)).await?;
+        stream.done(0);
+        self.copier.foresee(&info)
     }
 
     /// Aborts the uploads that dropped copies left open. What cannot be aborted is told in the log: it costs until the bucket's
@@ -291,8 +337,8 @@ pub(crate) struct Ended {
 /// What was done, or would be.
 pub(crate) enum What {
     Copied(Reason, Box<Copied>),
-    /// A dry run would copy it, in so many requests.
-    Planned(Reason, u64),
+    /// A dry run would copy it, in so many requests, and so changed.
+    Planned(Reason, u64, Vec<Change>),
     Skipped,
     Passed,
     /// It was listed at the source and is gone.
@@ -333,8 +379,9 @@ impl Sync {
         let progress = &self.engine.context.progress;
         progress.copied_objects.fetch_add(1, Ordering::Relaxed);
         progress.copied_bytes.fetch_add(copied.size, Ordering::Relaxed);
-        for message in &copied.warnings {
-            self.engine.context.tell(Event::Notice(Notice { key: Some(key.clone()), message: message.clone() })).await;
+        self.report.losses.add(&copied.changes);
+        for change in copied.changes.iter().filter(|change| !change.detail.is_empty()) {
+            self.engine.context.tell(Event::Notice(Notice { key: Some(key.clone()), message: change.to_string() })).await;
         }
         let mut event = ObjectEvent::new(Action::Copy, Status::Ok, key, copied.size);
         (event.reason, event.version) = (Some(reason), copied.version.clone());
@@ -437,7 +484,8 @@ impl Stage for Sync {
         let Ended { key, size, what } = ended;
         match what {
             Ok(What::Copied(reason, copied)) => self.copied(key, reason, *copied).await,
-            Ok(What::Planned(reason, requests)) => {
+            Ok(What::Planned(reason, requests, changes)) => {
+                self.report.losses.add(&changes);
                 self.report.copied += 1;
                 self.report.bytes += size;
                 self.report.requests += requests;

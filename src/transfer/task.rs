@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::loss::Change;
 use crate::journal::End;
 use crate::storage::checksum::Checksums;
 pub use crate::storage::checksum::Proof;
@@ -141,8 +142,8 @@ pub struct Copied {
     pub resumed_bytes: u64,
     /// Of these, bytes that were read again at the source because nothing else proved them.
     pub reread_bytes: u64,
-    /// What a person should know though the copy is good, such as metadata that the destination cannot hold.
-    pub warnings: Vec<String>,
+    /// What the copy, though its bytes are good, has not as the object had it.
+    pub changes: Vec<Change>,
 }
 
 impl Copied {

@@ -16,8 +16,8 @@ use crate::journal::MemoryJournal;
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Capabilities, Deleted, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput,
-    ServerCopy, Storage, StoredPart,
+    Archive, Capabilities, Deleted, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput,
+    ServerCopy, Storage, StoredPart, Tagging,
 };
 
 /// One listing: the pages, made one by one.
@@ -133,6 +133,14 @@ impl Storage for Script {
     }
 
     fn presign(&self) -> Option<&dyn Presign> {
+        None
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
         None
     }
 }

@@ -12,6 +12,7 @@ mod docs;
 mod doctor;
 mod faults;
 mod features;
+mod fidelity;
 #[allow(dead_code, reason = "which parts are used depends on the features tested")]
 mod foreign;
 mod journal;

@@ -17,8 +17,8 @@ use dragon::storage::Key;
 use dragon::storage::location::Location;
 use dragon::storage::memory::MemoryStore;
 use dragon::storage::{
-    Capabilities, Deleted, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy,
-    Storage, StoredPart,
+    Archive, Capabilities, Deleted, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput,
+    ServerCopy, Storage, StoredPart, Tagging,
 };
 use dragon::transfer::{Context, Job, Options, run};
 use futures::StreamExt;
@@ -120,6 +120,14 @@ impl Storage for Numbers {
     }
 
     fn presign(&self) -> Option<&dyn Presign> {
+        None
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
         None
     }
 }

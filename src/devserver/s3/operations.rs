@@ -121,6 +121,10 @@ impl S3 for Bridge {
         self.put_tags(req)
     }
 
+    async fn restore_object(&self, req: S3Request<dto::RestoreObjectInput>) -> S3Result<S3Response<dto::RestoreObjectOutput>> {
+        self.restore(&req)
+    }
+
     async fn upload_part(&self, req: S3Request<dto::UploadPartInput>) -> S3Result<S3Response<dto::UploadPartOutput>> {
         self.upload_part_body(req).await
     }

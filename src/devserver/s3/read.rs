@@ -20,7 +20,7 @@ use crate::devserver::weather::IgnoreRange;
 use crate::devserver::wire::ContentBody;
 
 /// Classes whose objects must be restored before they can be read (protocol.md 4).
-const FROZEN_CLASSES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
+pub(super) const FROZEN_CLASSES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 /// Which bytes of an object are meant.
 struct Selection<'o> {

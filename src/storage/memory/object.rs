@@ -1,16 +1,20 @@
 //! A stored object: its bytes, and what is said of them.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use md5::{Digest, Md5};
 
 use super::{CHUNK_BYTES_MAX, MemoryOptions, Stated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Algorithm, Composite, Crc64, Crc64Hasher};
-use crate::storage::{Attributes, Capabilities, Checksums, ETag, Entry, Get, GetOutput, Key, MetadataRule, ObjectInfo, Payload, StoredPart};
+use crate::storage::class::{Class, Reading};
+use crate::storage::{
+    Attributes, Capabilities, Checksums, ETag, Entry, Get, GetOutput, Key, MetadataRule, ObjectInfo, Payload, Restore, Restoring, StoredPart,
+};
 
 /// Bytes that arrived whole, and their true checksums.
 #[derive(Debug, Clone)]
@@ -27,6 +31,9 @@ pub(super) struct Object {
     crc64: Crc64,
     part_lens: Vec<u64>,
     pub(super) info: ObjectInfo,
+    pub(super) tags: BTreeMap<String, String>,
+    /// From when until when a restored copy can be read.
+    thawed: Option<(Timestamp, Timestamp)>,
 }
 
 /// Takes a body whole, and refuses it where it is not what the sender says it is.
@@ -108,14 +115,58 @@ impl Object {
     /// This object's bytes with other attributes, as a copy makes it.
     pub(super) fn copied(&self, attributes: Attributes, options: &MemoryOptions) -> Self {
         let (checksums, etag) = (self.info.checksums.clone(), self.info.etag.clone());
-        Self::new(self.chunks.clone(), self.crc64, checksums, etag, attributes, options)
+        let keeps_tags = attributes.tags.is_empty();
+        let mut copy = Self::new(self.chunks.clone(), self.crc64, checksums, etag, attributes, options);
+        if keeps_tags {
+            copy.tags.clone_from(&self.tags);
+        }
+        copy
+    }
+
+    /// What HEAD says of it now.
+    pub(super) fn told(&self, now: Timestamp) -> ObjectInfo {
+        let restore = match self.thawed {
+            Some((ready, _)) if now < ready => Restore::Ongoing,
+            Some((_, until)) if now < until => Restore::Restored { until: Some(until) },
+            _ => Restore::None,
+        };
+        let tags = u32::try_from(self.tags.len()).ok().filter(|count| *count > 0);
+        ObjectInfo { restore, tags, ..self.info.clone() }
+    }
+
+    fn is_archived(&self, options: &MemoryOptions) -> bool {
+        let class = self.info.attributes.storage_class.as_deref().unwrap_or_default();
+        Class::find(options.capabilities.service, class).is_some_and(|class| class.reading == Reading::AfterRestore)
+    }
+
+    /// Refuses to read what is frozen.
+    pub(super) fn check_readable(&self, options: &MemoryOptions) -> Result<()> {
+        let readable = !self.is_archived(options) || matches!(self.told(options.clock.now()).restore, Restore::Restored { .. });
+        if readable { Ok(()) } else { Err(Error::new(ErrorKind::Frozen, "it is archived, and must be restored first")) }
+    }
+
+    pub(super) fn restore(&mut self, days: u16, options: &MemoryOptions) -> Result<Restoring> {
+        if !self.is_archived(options) {
+            return Err(Error::unsupported("its storage class needs no restore"));
+        }
+        let now = options.clock.now();
+        let (ready, restoring) = match (self.told(now).restore, self.thawed) {
+            (Restore::Ongoing, _) => return Ok(Restoring::Ongoing),
+            (Restore::Restored { .. }, Some((ready, _))) => (ready, Restoring::Extended),
+            _ => (now.saturating_add(options.restore_delay).unwrap_or(Timestamp::MAX), Restoring::Begun),
+        };
+        let until = ready.max(now).saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX);
+        self.thawed = Some((ready, until));
+        Ok(restoring)
     }
 
     fn new(chunks: Vec<Bytes>, crc64: Crc64, checksums: Checksums, etag: ETag, mut attributes: Attributes, options: &MemoryOptions) -> Self {
-        // An ACL is set, never read.
+        // An ACL is set, never read; tags are read apart.
         attributes.acl = None;
+        let tags = std::mem::take(&mut attributes.tags);
         let modified = Some(whole_second(options.clock.now()));
-        Self { chunks, crc64, part_lens: Vec::new(), info: ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() } }
+        let info = ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() };
+        Self { chunks, crc64, part_lens: Vec::new(), info, tags, thawed: None }
     }
 
     /// How large one of the parts is that made this object.
@@ -140,14 +191,15 @@ impl Object {
         }
     }
 
-    pub(super) fn open(&self, get: &Get) -> Result<GetOutput> {
+    pub(super) fn open(&self, get: &Get, options: &MemoryOptions) -> Result<GetOutput> {
         check_match(&self.info, get.if_match.as_ref())?;
+        self.check_readable(options)?;
         let range = get.range.clone().unwrap_or(0..self.info.size);
         if get.range.is_some() && (range.is_empty() || range.end > self.info.size) {
             return Err(Error::invalid(format!("the range {}..{} is not within {} bytes", range.start, range.end, self.info.size)));
         }
         let body = stream::iter(self.slices(&range)).map(Ok).boxed();
-        Ok(GetOutput { info: self.info.clone(), range, body })
+        Ok(GetOutput { info: self.told(options.clock.now()), range, body })
     }
 
     fn slices(&self, range: &Range<u64>) -> Vec<Bytes> {

@@ -14,8 +14,8 @@ use os::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreEx
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Attributes, Capabilities, Condition, Deleted, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart, ObjectInfo, ObjectRef, Page,
-    Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, payload,
+    Archive, Attributes, Capabilities, Condition, Deleted, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart, ObjectInfo,
+    ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Tagging, payload,
 };
 
 /// Bodies up to this many bytes go as one put, larger ones as a multipart write with parts of this size.
@@ -231,6 +231,14 @@ impl Storage for ForeignStore {
     }
 
     fn presign(&self) -> Option<&dyn Presign> {
+        None
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
         None
     }
 }

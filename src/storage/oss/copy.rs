@@ -31,7 +31,10 @@ impl Bucket {
         if let Some(etag) = if_match {
             request.headers.insert("x-oss-copy-source-if-match", etag_value(&etag.quoted())?);
         }
-        let request = request.header("x-oss-metadata-directive", "REPLACE");
+        let mut request = request.header("x-oss-metadata-directive", "REPLACE");
+        if !attributes.tags.is_empty() {
+            request = request.header("x-oss-tagging-directive", "Replace");
+        }
         let response = self.send(&request).await?;
         let mut made = output(&response.head.headers);
         let body = response.collect(ANSWER_BYTES_MAX).await.map_err(|e| self.place(&request, e))?;

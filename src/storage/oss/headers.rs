@@ -50,6 +50,10 @@ impl WriteDefaults {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
+        if !attributes.tags.is_empty() {
+            let value = HeaderValue::try_from(text::tags(&attributes.tags)).map_err(|e| Error::invalid("the tags fit into no header").caused_by(e))?;
+            headers.insert(HeaderName::from_static("x-oss-tagging"), value);
+        }
         write_user(attributes, &mut headers)?;
         Ok(headers)
     }
@@ -146,8 +150,12 @@ impl Headers<'_> {
                 storage_class: self.text("x-oss-storage-class"),
                 encryption: encryption.map(|algorithm| Encryption { algorithm, key_id: self.text("x-oss-server-side-encryption-key-id") }),
                 acl: None,
+                tags: std::collections::BTreeMap::new(),
             },
             parts: None,
+            tags: self.number("x-oss-tagging-count").and_then(|count| u32::try_from(count).ok()),
+            lock: None,
+            redirect: None,
         }
     }
 

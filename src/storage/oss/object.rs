@@ -1,9 +1,11 @@
 //! Reading and writing whole objects and ranges (protocol.md 2.2, 2.5, 2.6).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -16,8 +18,8 @@ use crate::storage::key::Key;
 use crate::storage::object::{ObjectInfo, ObjectRef};
 use crate::storage::payload::{Payload, exactly};
 use crate::storage::transport::Response;
-use crate::storage::transport::xml::versioning_is_off;
-use crate::storage::{Condition, Get, GetOutput, Put, PutOutput};
+use crate::storage::transport::xml::{self, versioning_is_off};
+use crate::storage::{Condition, Get, GetOutput, Put, PutOutput, RestoreTier, Restoring};
 
 /// Largest answer without an object in it, other than listings.
 pub(super) const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -43,6 +45,31 @@ impl Bucket {
         let headers = Headers(&response.head.headers);
         let size = headers.length().ok_or_else(|| self.place(&request, Error::integrity("OSS did not say how long the object is")))?;
         Ok(headers.info(size))
+    }
+
+    pub(super) async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+        self.check_key(&object.key)?;
+        let request = Request::new("tags", Method::GET, Some(&object.key)).flag("tagging").with_some("versionId", object.version.as_ref());
+        let body = self.send(&request).await?.collect(ANSWER_BYTES_MAX).await;
+        body.and_then(|body| xml::tags(&body)).map_err(|e| self.place(&request, e))
+    }
+
+    /// RestoreObject (protocol.md section 4): 202 the first time, 200 where the copy is there already. The class Archive knows no tiers.
+    pub(super) async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+        self.check_key(&object.key)?;
+        let mut request = Request::new("restore", Method::POST, Some(&object.key)).flag("restore").with_some("versionId", object.version.as_ref());
+        request.body = Bytes::from(xml::restore_body(days, tier.map(|tier| ("JobParameters", tier)))).into();
+        request.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let answer = match self.send(&request).await {
+            Ok(response) if response.head.status == http::StatusCode::OK => return Ok(Restoring::Extended),
+            Ok(_) => return Ok(Restoring::Begun),
+            Err(error) => error,
+        };
+        match answer.answer().map(|answer| answer.code.as_str()) {
+            Some("RestoreAlreadyInProgress") => Ok(Restoring::Ongoing),
+            Some("OperationNotSupported") => Err(self.place(&request, Error::unsupported("its storage class needs no restore").caused_by(answer))),
+            _ => Err(answer),
+        }
     }
 
     pub(super) async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {

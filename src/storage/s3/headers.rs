@@ -43,6 +43,9 @@ pub(super) fn write_attributes(headers: &mut HeaderMap, attributes: &Attributes,
             set(headers, name, value)?;
         }
     }
+    if !attributes.tags.is_empty() {
+        set(headers, "x-amz-tagging", &text::tags(&attributes.tags))?;
+    }
     for (name, value) in &attributes.user {
         headers.insert(header_name(&format!("{META}{name}"))?, text::encode(value));
     }
@@ -87,6 +90,7 @@ pub(super) fn read_info(headers: &HeaderMap) -> Result<ObjectInfo> {
         encryption: header("x-amz-server-side-encryption")
             .map(|algorithm| Encryption { algorithm, key_id: header("x-amz-server-side-encryption-aws-kms-key-id") }),
         acl: None,
+        tags: BTreeMap::new(),
     };
     let size = header("content-length").and_then(|v| v.parse().ok()).ok_or_else(|| Error::integrity("the answer does not say how long the object is"))?;
     Ok(ObjectInfo {
@@ -99,7 +103,21 @@ pub(super) fn read_info(headers: &HeaderMap) -> Result<ObjectInfo> {
         checksums: read_checksums(headers),
         attributes,
         parts: header("x-amz-mp-parts-count").and_then(|v| v.parse().ok()),
+        tags: header("x-amz-tagging-count").and_then(|v| v.parse().ok()),
+        lock: lock(header),
+        redirect: header("x-amz-website-redirect-location"),
     })
+}
+
+/// Retention and legal hold, as the headers of Object Lock say them.
+fn lock(header: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let retention = header("x-amz-object-lock-mode").map(|mode| match header("x-amz-object-lock-retain-until-date") {
+        Some(until) => format!("{mode} until {until}"),
+        None => mode,
+    });
+    let hold = header("x-amz-object-lock-legal-hold").filter(|hold| hold == "ON").map(|_| "legal hold".to_owned());
+    let words: Vec<String> = retention.into_iter().chain(hold).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// An HTTP date.

@@ -1,12 +1,14 @@
 //! One object: head, get, put, copy, link.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures::stream::StreamExt;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use md5::{Digest, Md5};
 
 use super::client::{Bucket, Call};
@@ -19,7 +21,8 @@ use crate::storage::transport::Response;
 use crate::storage::transport::target::encode_path;
 use crate::storage::transport::xml::{self, ErrorDocument};
 use crate::storage::{
-    Attributes, Checksums, Condition, ETag, Get, GetOutput, Key, ObjectInfo, ObjectRef, Payload, PresignMethod, Put, PutOutput, StoredPart, payload,
+    Attributes, Checksums, Condition, ETag, Get, GetOutput, Key, ObjectInfo, ObjectRef, Payload, PresignMethod, Put, PutOutput, RestoreTier, Restoring,
+    StoredPart, payload,
 };
 
 /// Longest key, in bytes.
@@ -61,6 +64,30 @@ pub(super) async fn stored_part(bucket: &Bucket, object: &ObjectRef, number: u32
     let info = read_info(&response.head.headers)?;
     // A service that does not know the parameter answers for the whole object, and names no parts.
     Ok(info.parts.map(|parts| StoredPart { size_bytes: info.size, parts }))
+}
+
+pub(super) async fn tags(bucket: &Bucket, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
+    check_key(&object.key)?;
+    let call = Call::new(Method::GET, Some(&object.key)).flag("tagging").with_some("versionId", object.version.as_ref());
+    xml::tags(&bucket.send(&call).await?.collect(ANSWER_BYTES_MAX).await?)
+}
+
+/// RestoreObject (protocol.md section 4): 202 the first time, 200 where the copy is there already.
+pub(super) async fn restore(bucket: &Bucket, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+    check_key(&object.key)?;
+    let mut call = Call::new(Method::POST, Some(&object.key)).flag("restore").with_some("versionId", object.version.as_ref());
+    set(&mut call.headers, "content-type", "application/xml")?;
+    call.payload = Bytes::from(xml::restore_body(days, tier.map(|tier| ("GlacierJobParameters", tier)))).into();
+    let answer = match bucket.send(&call).await {
+        Ok(response) if response.head.status == StatusCode::OK => return Ok(Restoring::Extended),
+        Ok(_) => return Ok(Restoring::Begun),
+        Err(error) => error,
+    };
+    match answer.answer().map(|answer| answer.code.as_str()) {
+        Some("RestoreAlreadyInProgress") => Ok(Restoring::Ongoing),
+        Some("InvalidObjectState") => Err(Error::unsupported("its storage class needs no restore").caused_by(answer)),
+        _ => Err(answer),
+    }
 }
 
 pub(super) async fn get(bucket: &Bucket, object: &ObjectRef, get: Get) -> Result<GetOutput> {
@@ -219,6 +246,9 @@ pub(super) async fn copy(bucket: &Bucket, from: &str, source: &ObjectRef, if_mat
     set(headers, "x-amz-metadata-directive", "REPLACE")?;
     if let Some(etag) = if_match {
         set(headers, "x-amz-copy-source-if-match", &etag.quoted())?;
+    }
+    if !attributes.tags.is_empty() {
+        set(headers, "x-amz-tagging-directive", "REPLACE")?;
     }
     write_attributes(headers, attributes, &bucket.client.options)?;
     let response = bucket.send(&call).await?;

@@ -4,6 +4,8 @@
 //! EC 0011-00000005). A value beyond that is written as RFC 2047 encoded-words, which is also how S3 shows such a value to its
 //! readers; a value that merely looks like one is encoded as well, so that every string comes back as it was.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
@@ -13,6 +15,12 @@ pub(in crate::storage) fn encode(value: &str) -> HeaderValue {
     let plain = value.bytes().all(|b| (b' '..=b'~').contains(&b)) && value.trim_matches(' ') == value && !value.starts_with("=?");
     let text = if plain { value.to_owned() } else { format!("=?UTF-8?B?{}?=", BASE64.encode(value)) };
     HeaderValue::try_from(text).expect("only visible ASCII and spaces are left")
+}
+
+/// Tags as both clouds take them in a header: `name=value&name=value`, each percent-encoded.
+pub(in crate::storage) fn tags(tags: &BTreeMap<String, String>) -> String {
+    let encode = |text: &str| super::target::encode_query(text.as_bytes()).to_string();
+    tags.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect::<Vec<_>>().join("&")
 }
 
 /// Reads any header as it stands: UTF-8, or else ISO 8859-1, which HTTP once meant.

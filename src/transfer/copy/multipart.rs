@@ -72,7 +72,7 @@ impl Copier {
         let info = reader.look().await?;
         let reader = &Reader { etag: info.etag.clone(), ..reader.clone() };
         let (witness, cuts) = reader.witness(&info, self.options.no_md5).await?;
-        let carried = self.carry(&info, None)?;
+        let carried = self.carry_with_tags(task, &info, None).await?;
         let freight = Freight {
             key: &task.key,
             destination_key: &task.destination_key,
@@ -95,7 +95,7 @@ impl Copier {
         let judged = witness.judge(&filled.crc, digester).map_err(Setback::StartOver)?;
         let source_proof = if trusted { witness.kind() } else { judged };
         let (output, destination_proof) = self.writer.complete(&target, &filled).await?;
-        let copied = copied(&info, filled.crc, output, (source_proof, destination_proof), carried.warnings);
+        let copied = copied(&info, filled.crc, output, (source_proof, destination_proof), carried.changes);
         Ok(Copied { resumed_bytes: filling.resumed_bytes.into_inner(), reread_bytes: filling.reread_bytes.into_inner(), ..copied })
     }
 

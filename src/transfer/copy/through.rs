@@ -15,7 +15,7 @@ impl Copier {
         let info = reader.look().await?;
         let reader = &Reader { etag: info.etag.clone(), ..reader.clone() };
         let (witness, cuts) = reader.witness(&info, self.options.no_md5).await?;
-        let carried = self.carry(&info, None)?;
+        let carried = self.carry_with_tags(task, &info, None).await?;
         let _reserved = self.budget.reserve(STREAM_WINDOW_BYTES).await?;
         let judge = witness.clone();
         let (payload, seen) = passing(reader.clone(), None, witness.digester(&cuts), move |crc, digester| judge.judge(crc, digester.cloned()).map(drop));
@@ -28,7 +28,7 @@ impl Copier {
         let (crc, digester) = seen.taken()?;
         let source_proof = witness.judge(&crc, digester)?;
         let destination_proof = self.prove_passed(task, &output, &sent, &mut InHand::gone(crc)).await?;
-        Ok(copied(&info, crc, output, (source_proof, destination_proof), carried.warnings))
+        Ok(copied(&info, crc, output, (source_proof, destination_proof), carried.changes))
     }
 
     async fn prove_passed(&self, task: &CopyTask, output: &PutOutput, sent: &Attributes, held: &mut InHand<'_>) -> Result<Proof, Setback> {

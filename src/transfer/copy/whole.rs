@@ -11,12 +11,12 @@ impl Copier {
         let _reserved = self.budget.reserve(task.size).await?;
         let read = reader.read(None).await?;
         let source_proof = self.prove_source(reader, &read).await?;
-        let carried = self.carry(&read.info, Some(&read.crc))?;
+        let carried = self.carry_with_tags(task, &read.info, Some(&read.crc)).await?;
         let put = Put { attributes: carried.attributes, checksums: Some(read.crc.checksums()), condition: None };
         let payload = Payload::from_chunks(read.chunks.clone());
         let mut held = InHand::new(&read.chunks, read.crc);
         let (output, destination_proof) = self.writer.put_proved(task, payload, put, &mut held).await?;
-        Ok(copied(&read.info, read.crc, output, (source_proof, destination_proof), carried.warnings))
+        Ok(copied(&read.info, read.crc, output, (source_proof, destination_proof), carried.changes))
     }
 
     /// Holds what was read against what the source states of it.

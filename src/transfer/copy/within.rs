@@ -3,8 +3,8 @@
 use super::read::Reader;
 use super::{Copier, Setback, count_retry, end_of};
 use crate::error::{Error, ErrorKind};
-use crate::storage::ObjectRef;
 use crate::storage::checksum::Agreement;
+use crate::storage::{ObjectInfo, ObjectRef};
 use crate::transfer::stamp::known_checksums;
 use crate::transfer::task::{Copied, CopyTask};
 
@@ -18,7 +18,8 @@ impl Copier {
         if stated.is_empty() {
             return Ok(None);
         }
-        let carried = self.carry(&info, None)?;
+        // The service copies tags by itself.
+        let carried = self.carry(&ObjectInfo { tags: None, ..info.clone() }, None)?;
         let pin = Some(&task.etag).filter(|e| !e.is_empty());
         let stream = self.streams.open().await?;
         let output = match server.copy(&from.bucket, &ObjectRef::from(&task.source_key), pin, &task.destination_key, &carried.attributes).await {
@@ -44,7 +45,7 @@ impl Copier {
                 etag: output.etag,
                 version: output.version,
                 source: end_of(&info),
-                warnings: carried.warnings,
+                changes: carried.changes,
                 ..Copied::default()
             })),
             Agreement::Different(algorithm) => {

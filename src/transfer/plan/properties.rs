@@ -32,7 +32,7 @@ fn entry(info: &ObjectInfo) -> Entry<'_> {
 
 /// Asks until it decides, looking as the schedule does. `listed` says whether the destination's listing showed the object.
 fn settle(options: &Options, here: &ObjectInfo, there: &ObjectInfo, listed: bool) -> (Decision, u32) {
-    let rules = Rules { options, source_is_local: false, destination_is_local: false };
+    let rules = Rules { options, source: Service::S3, destination: Service::Oss };
     let unknown = Side::Unknown(Arc::new(Error::invalid("out of order")));
     let destination = if listed { Side::Present(entry(there)) } else { unknown };
     let mut pairing = Pairing { key: b"k", source: Side::Present(entry(here)), destination, proved: None };

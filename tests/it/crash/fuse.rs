@@ -12,8 +12,8 @@ use dragon::error::Result;
 use dragon::journal::{Checkpoint, Event, Flight, FlightId, Intent, Journal, Outcome, Proved};
 use dragon::storage::checksum::Checksums;
 use dragon::storage::{
-    Attributes, Capabilities, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload,
-    Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page, Part,
+    Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -156,6 +156,14 @@ impl Storage for FusedStore {
     }
 
     fn presign(&self) -> Option<&dyn Presign> {
+        None
+    }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
         None
     }
 }

@@ -106,6 +106,14 @@ impl Storage for Service {
     fn presign(&self) -> Option<&dyn Presign> {
         None
     }
+
+    fn tagging(&self) -> Option<&dyn Tagging> {
+        None
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
 }
 
 /// The body's first byte, and a minute later the rest, or a broken connection.

@@ -1,5 +1,7 @@
 //! The small answers: errors, multipart uploads, copies, deletes, buckets.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
@@ -10,7 +12,7 @@ use crate::storage::checksum::{Algorithm, Checksums, Composite};
 use crate::storage::key::{Key, escape};
 use crate::storage::object::{ETag, ObjectRef};
 use crate::storage::transport::target::decode_form;
-use crate::storage::{BucketInfo, OpenUpload, Part, Upload, UploadId};
+use crate::storage::{BucketInfo, OpenUpload, Part, RestoreTier, Upload, UploadId};
 
 /// What an `<Error>` says. Absent elements are empty. A person will read it, so what could steer a terminal is escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +62,19 @@ impl ErrorDocument {
 /// The upload id of an InitiateMultipartUpload answer. moto and rclone name some roots otherwise than the services do.
 pub(in crate::storage) fn upload_id(body: &[u8]) -> Result<UploadId> {
     Ok(UploadId(Element::parse(body, &["InitiateMultipartUploadResult", "InitiateMultipartUpload"])?.require("UploadId")?.to_owned()))
+}
+
+/// The tags of an object.
+pub(in crate::storage) fn tags(body: &[u8]) -> Result<BTreeMap<String, String>> {
+    let root = Element::parse(body, &["Tagging"])?;
+    let set = root.child("TagSet").ok_or_else(|| broken("it has no TagSet"))?;
+    set.all("Tag").map(|tag| Ok((tag.require("Key")?.to_owned(), tag.text("Value").unwrap_or_default().to_owned()))).collect()
+}
+
+/// The body of a request to restore; the two clouds name the element around the tier differently.
+pub(in crate::storage) fn restore_body(days: u16, tier: Option<(&str, RestoreTier)>) -> String {
+    let tier = tier.map(|(around, tier)| format!("<{around}><Tier>{}</Tier></{around}>", tier.as_str())).unwrap_or_default();
+    format!("<RestoreRequest><Days>{days}</Days>{tier}</RestoreRequest>")
 }
 
 /// One page of ListParts.

@@ -159,7 +159,7 @@ async fn an_open_upload_keeps_its_part_size_and_what_it_was_begun_with() {
     // With another storage class it is another upload.
     bench.options.part_size_bytes = Some(1000);
     bench.copy_until(3).await;
-    bench.options.storage_class = Some("IA".into());
+    bench.options.storage_class = crate::transfer::job::ClassChoice::Named("IA".into());
     let (copied, sent, _) = bench.resume().await;
     assert_eq!((sent, copied.resumed_bytes), (5, 0));
     assert_eq!(bench.destination.head(&ObjectRef::from(&Key::from(KEY))).await.expect("there").attributes.storage_class.as_deref(), Some("IA"));

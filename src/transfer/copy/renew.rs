@@ -1,0 +1,68 @@
+//! Renews what stands beside the bytes of a copy without sending them: the service copies the object onto itself.
+
+use super::{Copier, end_of};
+use crate::error::{ErrorKind, Result};
+use crate::storage::checksum::Agreement;
+use crate::storage::class::Class;
+use crate::storage::{ObjectInfo, ObjectRef};
+use crate::transfer::job::EncryptionChoice;
+use crate::transfer::stamp::known_checksums;
+use crate::transfer::task::{Copied, CopyTask};
+
+impl Copier {
+    /// The class of a copy that charges for being changed now, unless the operator has agreed to that.
+    pub(crate) fn charges(&self, there: &ObjectInfo) -> Option<&'static Class> {
+        let class = self.class_of(there)?;
+        (!self.options.touch_cold && class.charges_for_change(there.modified, self.context.clock.now())).then_some(class)
+    }
+
+    fn class_of(&self, there: &ObjectInfo) -> Option<&'static Class> {
+        Class::find(self.writer.destination.capabilities().service, there.attributes.storage_class.as_deref().unwrap_or_default())
+    }
+
+    /// Gives a copy what the source has by now. `None` where the bytes must be sent: nothing proves that they are the source's, or the
+    /// service does not copy such an object onto itself.
+    pub(crate) async fn renew(&self, task: &CopyTask, here: &ObjectInfo, there: &ObjectInfo) -> Result<Option<Copied>> {
+        let destination = &self.writer.destination;
+        let own = destination.identity();
+        let Some(server) = destination.server_copy().filter(|s| s.can_copy_from(own) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
+        let stated = known_checksums(there);
+        let Agreement::Equal(algorithm) = known_checksums(here).agreement(&stated) else { return Ok(None) };
+        let mut carried = self.carry_with_tags(task, here, None).await?;
+        let attributes = &mut carried.attributes;
+        let asked = Class::find(destination.capabilities().service, attributes.storage_class.as_deref().unwrap_or_default());
+        if asked.zip(self.class_of(there)).is_none_or(|(asked, held)| asked.depth <= held.depth) {
+            // Where a rule of the destination has moved it, it stays.
+            attributes.storage_class.clone_from(&there.attributes.storage_class);
+        }
+        if self.options.encryption == EncryptionChoice::BucketDefault {
+            attributes.encryption.clone_from(&there.attributes.encryption);
+        }
+        let stream = self.streams.open().await?;
+        let object = ObjectRef::from(&task.destination_key);
+        let output = match server.copy(&own.bucket, &object, Some(&there.etag), &task.destination_key, attributes).await {
+            Ok(output) => output,
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::Changed) => {
+                tracing::info!(%error, key = %task.destination_key, "the service does not copy it onto itself, the bytes are sent");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        stream.done(0);
+        let made = destination.head(&ObjectRef { version: output.version.clone(), ..object }).await?;
+        if !matches!(stated.agreement(&known_checksums(&made)), Agreement::Equal(_)) {
+            return Ok(None);
+        }
+        Ok(Some(Copied {
+            size: task.size,
+            source_proof: algorithm.into(),
+            destination_proof: algorithm.into(),
+            checksums: stated,
+            etag: made.etag,
+            version: output.version,
+            source: end_of(here),
+            changes: carried.changes,
+            ..Copied::default()
+        }))
+    }
+}

@@ -1,0 +1,250 @@
+//! What an object has besides its bytes, carried between both clouds over HTTP: carried, mapped or told, never silently lost.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dragon::clock::Clock;
+use dragon::devserver::{self, Cloud, DevServer};
+use dragon::storage::location::Location;
+use dragon::storage::{Account, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage, oss, s3};
+use dragon::transfer::job::{ClassChoice, EncryptionChoice};
+use dragon::transfer::loss::{Attribute, Fate};
+use dragon::transfer::{Context, Event, Filter, Job, Options, Report, run};
+use futures::StreamExt;
+
+use crate::stage::Stage;
+
+/// Both clouds, with buckets `first` and `last` at S3 and `middle` at OSS.
+struct Clouds {
+    server: DevServer,
+    first: Arc<dyn Storage>,
+    middle: Arc<dyn Storage>,
+    last: Arc<dyn Storage>,
+}
+
+impl Clouds {
+    async fn new() -> Self {
+        let server = DevServer::start(devserver::Options { restore_delay: Duration::ZERO, ..devserver::Options::default() }).await.expect("a dev server");
+        let options = s3::Options {
+            endpoints: vec![server.s3_endpoint()],
+            region: Some("us-east-1".into()),
+            access_key_id: Some("dragon".into()),
+            secret_access_key: Some("dragon-secret".into()),
+            ..s3::Options::default()
+        };
+        let amazon = Box::pin(s3::S3Account::open(options, Clock::system())).await.expect("an account");
+        let credentials =
+            oss::credentials::Options { access_key_id: Some("dragon".into()), access_key_secret: Some("dragon-secret".into()), ..Default::default() };
+        let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, ..oss::Options::default() };
+        let alibaba = oss::OssAccount::open_in(options, &oss::credentials::Environment::default(), Clock::system()).expect("an account");
+        for bucket in ["first", "last"] {
+            amazon.create_bucket(bucket).await.expect("a bucket");
+        }
+        alibaba.create_bucket("middle").await.expect("a bucket");
+        let (first, middle, last) = (amazon.bucket("first"), alibaba.bucket("middle"), amazon.bucket("last"));
+        Self { server, first: first.expect("a store"), middle: middle.expect("a store"), last: last.expect("a store") }
+    }
+
+    async fn sync(&self, source: &Arc<dyn Storage>, destination: &Arc<dyn Storage>, options: Options) -> Report {
+        let place = |store: &Arc<dyn Storage>| Location::new(store.clone(), Key::EMPTY);
+        let job = Job { options, ..Job::new(place(source), place(destination)) };
+        let (events, mut told) = tokio::sync::mpsc::channel(1024);
+        let report = Box::pin(run(job, Context { events: Some(events), ..Context::default() })).await.expect("a run");
+        while let Some(event) = told.recv().await {
+            if let Event::Object(object) = event
+                && let Some(error) = object.error
+            {
+                println!("{}: {error}", object.key);
+            }
+        }
+        report
+    }
+}
+
+async fn write(store: &Arc<dyn Storage>, key: &str, bytes: usize, attributes: Attributes) {
+    store.put(&Key::from(key.to_owned()), vec![7; bytes].into(), Put { attributes, ..Put::default() }).await.expect("written");
+}
+
+async fn head(store: &Arc<dyn Storage>, key: &str) -> ObjectInfo {
+    store.head(&ObjectRef::from(Key::from(key.to_owned()))).await.expect("there")
+}
+
+async fn tags(store: &Arc<dyn Storage>, key: &str) -> BTreeMap<String, String> {
+    store.tagging().expect("tags").tags(&ObjectRef::from(Key::from(key.to_owned()))).await.expect("read")
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn everything(class: &str) -> Attributes {
+    Attributes {
+        content_type: Some("text/x-dragon".into()),
+        cache_control: Some("max-age=60".into()),
+        content_disposition: Some("attachment; filename=\"a b\"".into()),
+        content_encoding: Some("identity".into()),
+        content_language: Some("zh".into()),
+        expires: Some("Thu, 01 Jan 2037 00:00:00 GMT".into()),
+        user: map(&[("plain", "a b"), ("under_score", "中"), ("dotted.name", "=?odd?=")]),
+        storage_class: Some(class.to_owned()).filter(|class| class != "STANDARD"),
+        encryption: Some(Encryption { algorithm: "aws:kms".into(), key_id: None }),
+        acl: None,
+        tags: map(&[("team", "data + more=1"), ("empty", ""), ("a/b:c", "d.e_f-g")]),
+    }
+}
+
+fn only(key: &str) -> Filter {
+    let mut filter = Filter::default();
+    filter.include(key).expect("a glob");
+    filter
+}
+
+/// Everything that S3 can list of an object, without what Dragon has noted for itself.
+fn listed(info: &ObjectInfo) -> Attributes {
+    let mut attributes = info.attributes.clone();
+    attributes.user.retain(|name, _| !name.starts_with("dragon-"));
+    attributes
+}
+
+#[tokio::test]
+async fn a_round_trip_by_way_of_the_other_cloud_keeps_everything() {
+    let clouds = Clouds::new().await;
+    let classes = ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "GLACIER_IR", "INTELLIGENT_TIERING", "REDUCED_REDUNDANCY"];
+    for class in classes {
+        for (size, bytes) in [("small", 100), ("large", 200 << 10)] {
+            write(&clouds.first, &format!("{class}/{size}"), bytes, everything(class)).await;
+        }
+    }
+    let options = || Options { tags: true, encryption: EncryptionChoice::Keep, strict: true, ..Options::default() };
+    let away = clouds.sync(&clouds.first, &clouds.middle, options()).await;
+    assert_eq!((away.copied, away.failed), (12, 0), "nothing is lost, which --strict would refuse");
+    let mapped: Vec<_> = away.losses.iter().filter(|(fate, ..)| *fate == Fate::Mapped).map(|(_, attribute, _, count)| (attribute, count)).collect();
+    assert!(mapped.contains(&(Attribute::Metadata, 12)), "{mapped:?}");
+    assert_eq!(head(&clouds.middle, "GLACIER_IR/large").await.attributes.storage_class.as_deref(), Some("IA"));
+    assert_eq!(head(&clouds.middle, "GLACIER_IR/small").await.attributes.storage_class.as_deref(), Some("Standard"));
+    assert_eq!(head(&clouds.middle, "STANDARD/small").await.attributes.encryption.expect("encrypted").algorithm, "KMS");
+    let back = clouds.sync(&clouds.middle, &clouds.last, options()).await;
+    assert_eq!((back.copied, back.failed), (12, 0));
+    for class in classes {
+        for size in ["small", "large"] {
+            let key = format!("{class}/{size}");
+            assert_eq!(listed(&head(&clouds.last, &key).await), listed(&head(&clouds.first, &key).await), "{key}");
+            assert_eq!(tags(&clouds.last, &key).await, tags(&clouds.first, &key).await, "{key}");
+            assert_eq!(tags(&clouds.middle, &key).await.len(), 3, "{key}");
+        }
+    }
+    let again = clouds.sync(&clouds.middle, &clouds.last, options()).await;
+    assert_eq!((again.copied, again.skipped), (0, 12));
+}
+
+#[tokio::test]
+async fn what_would_be_lost_is_foretold_and_refused_by_strict() {
+    let clouds = Clouds::new().await;
+    write(&clouds.first, "tagged", 10, Attributes { tags: map(&[("a", "b")]), ..Attributes::default() }).await;
+    write(&clouds.first, "plain", 10, Attributes::default()).await;
+    let foretold = clouds.sync(&clouds.first, &clouds.middle, Options { dry_run: true, ..Options::default() }).await;
+    let lost: Vec<_> = foretold.losses.iter().map(|(fate, attribute, _, count)| (fate, attribute, count)).collect();
+    assert_eq!((foretold.copied, lost), (2, vec![(Fate::Lost, Attribute::Tags, 1)]));
+    let strict = clouds.sync(&clouds.first, &clouds.middle, Options { strict: true, ..Options::default() }).await;
+    assert_eq!((strict.copied, strict.failed), (1, 1));
+    write(&clouds.first, "odd", 10, Attributes { tags: map(&[("区", "1"), ("plain", "2")]), ..Attributes::default() }).await;
+    let odd = clouds.sync(&clouds.first, &clouds.middle, Options { tags: true, filter: only("odd"), ..Options::default() }).await;
+    assert_eq!((odd.copied, odd.losses.iter().map(|(_, attribute, ..)| attribute).collect::<Vec<_>>()), (1, vec![Attribute::Tags]));
+    assert_eq!(tags(&clouds.middle, "odd").await, map(&[("plain", "2")]), "OSS holds no other letters");
+    let told = clouds.sync(&clouds.first, &clouds.middle, Options::default()).await;
+    assert_eq!((told.copied, told.losses.iter().map(|(.., count)| count).sum::<u64>()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_change_of_metadata_or_class_sends_no_bytes_and_cold_copies_are_left_alone() {
+    let clouds = Clouds::new().await;
+    let with = |colour: &str, class: Option<&str>| Attributes {
+        user: map(&[("colour", colour)]),
+        storage_class: class.map(str::to_owned),
+        tags: map(&[("kept", "yes")]),
+        ..Attributes::default()
+    };
+    for (key, class) in [("warm", None), ("cold", Some("STANDARD_IA")), ("sinks", None)] {
+        write(&clouds.first, key, 200 << 10, with("red", class)).await;
+    }
+    let stage = Stage::of(clouds.server);
+    let sync = async |flags: &[&str]| {
+        let (status, printed) = stage.dragon(&[&["sync", "s3://first", "oss://middle", "--tags"], flags].concat()).await;
+        assert_eq!(status, 0, "{printed}");
+        printed
+    };
+    assert!(sync(&[]).await.contains("copied 3 objects"));
+    // Times are kept to the second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let renew = async |key: &str, attributes: Attributes| {
+        let key = Key::from(key.to_owned());
+        let copy = clouds.first.server_copy().expect("S3 copies");
+        copy.copy("first", &ObjectRef::from(&key), None, &key, &attributes).await.expect("copied onto itself");
+    };
+    renew("warm", with("blue", None)).await;
+    renew("cold", with("blue", Some("STANDARD_IA"))).await;
+    renew("sinks", with("red", Some("GLACIER_IR"))).await;
+    stage.server.reset_traffic();
+    let printed = sync(&[]).await;
+    assert!(printed.contains("copied 2 objects") && printed.contains("--touch-cold"), "{printed}");
+    let read = stage.server.traffic(Cloud::S3);
+    assert_eq!(read.operation("GetObject"), 0, "no bytes were read: {read:?}");
+    assert_eq!(head(&clouds.middle, "warm").await.attributes.user["colour"], "blue");
+    assert_eq!(tags(&clouds.middle, "warm").await, map(&[("kept", "yes")]));
+    assert_eq!(head(&clouds.middle, "cold").await.attributes.user["colour"], "red", "IA charges for 30 days");
+    let sunk = head(&clouds.middle, "sinks").await;
+    assert_eq!(sunk.attributes.storage_class.as_deref(), Some("IA"));
+    assert!(sync(&["--touch-cold"]).await.contains("copied 1 object"));
+    let cold = head(&clouds.middle, "cold").await.attributes;
+    assert_eq!((cold.user["colour"].as_str(), cold.storage_class.as_deref()), ("blue", Some("IA")));
+    let printed = sync(&[]).await;
+    assert!(printed.contains("copied 0 objects") && printed.contains("3 unchanged"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_operator_names_classes() {
+    let clouds = Clouds::new().await;
+    let options = |storage_class| Options { storage_class, ..Options::default() };
+    write(&clouds.first, "deep", 200 << 10, Attributes { storage_class: Some("STANDARD_IA".into()), ..Attributes::default() }).await;
+    for (choice, class) in [
+        (ClassChoice::Named("Archive".into()), "Archive"),
+        (ClassChoice::BucketDefault, "Standard"),
+        (ClassChoice::Mapped(dragon::storage::class::ClassMap { named: map(&[("STANDARD_IA", "ColdArchive")]) }), "ColdArchive"),
+    ] {
+        clouds.middle.delete(Box::pin(futures::stream::iter([ObjectRef::from(Key::from("deep"))]))).collect::<Vec<_>>().await;
+        assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(choice)).await.copied, 1);
+        assert_eq!(head(&clouds.middle, "deep").await.attributes.storage_class.as_deref(), Some(class));
+    }
+}
+
+#[tokio::test]
+async fn archives_of_both_clouds_are_read_after_a_restore() {
+    let clouds = Clouds::new().await;
+    let archived = |class: &str| Attributes { storage_class: Some(class.into()), ..Attributes::default() };
+    write(&clouds.first, "a/deep", 10, archived("DEEP_ARCHIVE")).await;
+    write(&clouds.first, "a/glacier", 10, archived("GLACIER")).await;
+    write(&clouds.first, "a/warm", 10, Attributes::default()).await;
+    write(&clouds.middle, "a/cold", 10, archived("ColdArchive")).await;
+    write(&clouds.middle, "a/archive", 10, archived("Archive")).await;
+    let stage = Stage::of(clouds.server);
+    let (status, printed) = stage.dragon(&["cp", "s3://first/a/deep", "./deep"]).await;
+    assert!(status == 1 && printed.contains("restore"), "{status} {printed}");
+    let (status, printed) = stage.dragon(&["restore", "-r", "--dry-run", "s3://first/a/"]).await;
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.contains("would ask for 2 objects (20 B)"), "{printed}");
+    for (url, expected) in [("s3://first/a/", "asked for 2 objects"), ("oss://middle/a/", "asked for 2 objects")] {
+        let (status, printed) = stage.dragon(&["restore", "-r", "--tier", "bulk", "--days", "2", url]).await;
+        assert!(status == 0 && printed.contains(expected), "{status} {printed}");
+        let (status, printed) = stage.dragon(&["restore", "-r", url]).await;
+        assert!(status == 0 && printed.contains("asked for 0 objects (0 B), 2 readable"), "{status} {printed}");
+    }
+    for url in ["s3://first/a/deep", "s3://first/a/glacier", "oss://middle/a/cold", "oss://middle/a/archive"] {
+        let (status, printed) = stage.dragon(&["cp", url, "./thawed/"]).await;
+        assert_eq!(status, 0, "{printed}");
+    }
+    let (status, printed) = stage.dragon(&["restore", "s3://first/a/warm"]).await;
+    assert!(status == 2 && printed.contains("can be read without a restore"), "{status} {printed}");
+    let (status, printed) = stage.dragon(&["restore", "s3://first/a/nothing"]).await;
+    assert!(status == 1 && printed.contains("NoSuchKey") || printed.contains("nothing"), "{status} {printed}");
+}
