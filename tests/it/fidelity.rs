@@ -176,7 +176,7 @@ async fn a_change_of_metadata_or_class_sends_no_bytes_and_cold_copies_are_left_a
     };
     assert!(sync(&[]).await.contains("copied 3 objects"));
     // Times are kept to the second.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    Clock::system().sleep(Duration::from_millis(1100)).await;
     let renew = async |key: &str, attributes: Attributes| {
         let key = Key::from(key.to_owned());
         let copy = clouds.first.server_copy().expect("S3 copies");

@@ -26,8 +26,8 @@ impl Copier {
         let destination = &self.writer.destination;
         let own = destination.identity();
         let Some(server) = destination.server_copy().filter(|s| s.can_copy_from(own) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
-        let stated = known_checksums(there);
-        let Agreement::Equal(algorithm) = known_checksums(here).agreement(&stated) else { return Ok(None) };
+        let (known, stated) = (known_checksums(here), known_checksums(there));
+        let Agreement::Equal(algorithm) = known.agreement(&stated) else { return Ok(None) };
         let mut carried = self.carry_with_tags(task, here, None).await?;
         let attributes = &mut carried.attributes;
         let asked = Class::find(destination.capabilities().service, attributes.storage_class.as_deref().unwrap_or_default());
@@ -53,11 +53,13 @@ impl Copier {
         if !matches!(stated.agreement(&known_checksums(&made)), Agreement::Equal(_)) {
             return Ok(None);
         }
+        let mut checksums = stated;
+        checksums.merge(&known);
         Ok(Some(Copied {
             size: task.size,
             source_proof: algorithm.into(),
             destination_proof: algorithm.into(),
-            checksums: stated,
+            checksums,
             etag: made.etag,
             version: output.version,
             source: end_of(here),

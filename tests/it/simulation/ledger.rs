@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
 use dragon::storage::Key;
 use dragon::storage::fault::{Effect, Moment};
@@ -174,20 +175,27 @@ impl Ledger {
         }
     }
 
-    /// What was wrong in the run, and by key the CRC-64/XZ that each copy has by its own account.
-    pub(super) fn verdict(&mut self, now: Instant) -> (Vec<String>, BTreeMap<Key, u64>) {
+    /// What was wrong in the run, and by key the CRC-64/XZ that each copy has: by its own account, or, where the service renewed it and both
+    /// ends state nothing but an MD5, `None`.
+    pub(super) fn verdict(&mut self, now: Instant) -> (Vec<String>, BTreeMap<Key, Option<u64>>, RangeInclusive<Instant>) {
         let Run { began, claims, mut wrong, .. } = std::mem::take(&mut self.run);
         let during = began.expect("a run")..=now;
         let mut copies = BTreeMap::new();
         for (key, copied) in claims {
             let crc = copied.checksums.crc64xz;
-            if crc.is_none_or(|crc| !self.history.held(&key, Some(crc), &during)) {
+            let renewed = crc.is_none() && copied.verified() == Proof::Md5;
+            if !renewed && crc.is_none_or(|crc| !self.history.held(&key, Some(crc), &during)) {
                 let proved = copied.verified() > Proof::Size;
                 wrong.push(format!("'{key}' was copied as {crc:x?} (proved: {proved}), which the source did not hold during the run"));
             }
-            copies.extend(crc.map(|crc| (key, crc)));
+            copies.insert(key, crc);
         }
-        (wrong, copies)
+        (wrong, copies, during)
+    }
+
+    /// Whether the source held these bytes at some time of the period.
+    pub(super) fn source_held(&self, key: &Key, crc: u64, during: &RangeInclusive<Instant>) -> bool {
+        self.history.held(key, Some(crc), during)
     }
 
     /// Whether an upload of this key may lie open without anybody knowing it.

@@ -321,14 +321,18 @@ impl World {
 
     /// Holds what a run did and says against what both ends hold.
     async fn check(&self, options: &Options, report: Option<&Report>) {
-        let (wrong, claims) = self.ledger().verdict(self.clock.instant());
+        let (wrong, claims, during) = self.ledger().verdict(self.clock.instant());
         self.hold(wrong.is_empty(), || wrong.join("\n"));
         if let Some(report) = report.filter(|_| !options.dry_run) {
             self.hold(report.copied == claims.len() as u64, || format!("{} copied, and {} told", report.copied, claims.len()));
         }
         for (key, crc) in claims {
             let held = self.destination.crc(&self.destination.prefix.join(key.as_bytes())).await;
-            self.hold(held == Some(crc), || format!("'{key}' was copied as {crc:x?}, and the destination holds {held:x?}"));
+            let right = match crc {
+                Some(crc) => held == Some(crc),
+                None => held.is_some_and(|held| self.ledger().source_held(&key, held, &during)),
+            };
+            self.hold(right, || format!("'{key}' was copied as {crc:x?}, and the destination holds {held:x?}"));
         }
         let everything = self.destination.everything().await;
         for (key, crc) in &self.beside {
