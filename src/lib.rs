@@ -32,7 +32,6 @@
 //! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
 //! | 4 | [`daemon`] | jobs that run for years: schedules and windows, change events, the page and API, the audit log, alerts |
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
-//! | 3 | [`tier`] | archives, and how they are read |
 //! | 3 | [`transfer`] | the engine: list in ranges, join, plan, schedule, find the right number of streams, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
 //! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store), layers (retry, limit, observe, fault: with weather) and the lean road (HTTP/1.1, signatures, list pages) |
@@ -68,7 +67,6 @@ mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod storage;
-pub mod tier;
 pub mod transfer;
 
 pub use error::{Error, Result};

@@ -53,6 +53,7 @@ pub mod retry;
 pub mod s3;
 #[cfg(any(feature = "local", feature = "transport"))]
 mod slab;
+pub mod thaw;
 #[cfg(feature = "transport")]
 pub mod transport;
 pub mod weather;

@@ -48,6 +48,7 @@ pub mod task;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod thaw;
 mod tide;
 mod verify;
 

@@ -120,7 +120,7 @@ enum AlertAction {
 impl Alert {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let AlertAction::Test = self.action;
-        tell(session, &Command::AlertTest).await
+        tell(session, &Command::AlertTest {}).await
     }
 }
 

@@ -130,6 +130,10 @@ struct Summary<'a> {
     parked: u64,
     vanished: u64,
     waiting_deletes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    thawing: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    over_budget: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     losses: Vec<LossLine>,
     seconds: f64,
@@ -336,6 +340,8 @@ impl<'a> Reporter<'a> {
                 )];
                 let more = [
                     (report.parked, "of the failed must be restored from an archive first, or are locked"),
+                    (report.thawing, "are being restored from an archive: run this again to copy them"),
+                    (report.over_budget, "lie in an archive and wait for another day's budget"),
                     (report.vanished, "were deleted at the source meanwhile"),
                     (report.waiting_deletes, "deletes wait (--delete-after)"),
                 ];
@@ -365,6 +371,7 @@ fn text_of(event: &ObjectEvent) -> String {
         (Some(error), _, _) => format!("! {key} ({error})"),
         (None, Action::Delete, _) => format!("- {key}"),
         (None, Action::Skip, _) => format!("= {key}"),
+        (None, Action::Restore, _) => format!("~ {key} (being restored)"),
         (None, Action::Copy, None | Some(Reason::Absent)) => format!("+ {key}"),
         (None, Action::Copy, Some(reason)) => format!("* {key} ({reason})"),
     }
@@ -439,6 +446,8 @@ fn summary<'a>(report: &Report, error: Option<&'a Error>, exit_status: u8) -> Su
         parked: report.parked,
         vanished: report.vanished,
         waiting_deletes: report.waiting_deletes,
+        thawing: report.thawing,
+        over_budget: report.over_budget,
         losses: report
             .losses
             .iter()

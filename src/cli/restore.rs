@@ -1,15 +1,16 @@
 //! `dragon restore`: ask an archive for what lies in it.
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{Args, ValueHint};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
 use crate::config::stores::Opening;
+use crate::config::transfer::parse_tier;
 use crate::config::units;
 use crate::error::{Error, Result};
 use crate::storage::location::{Address, Location};
+use crate::storage::thaw::{Archived, Standing, Thaw, Thawed};
 use crate::storage::{List, ObjectRef, RestoreTier, Restoring};
-use crate::tier::restore::{Archived, Standing, Thaw, Thawed};
 
 use super::exit::{self, Failure, Outcome};
 use super::flags::address;
@@ -32,9 +33,9 @@ pub(super) struct RestoreCommand {
     /// For how many days it is to be readable
     #[arg(long, value_name = "N", default_value_t = 1)]
     days: u16,
-    /// How fast, and how dear [default: the service's usual pace]
-    #[arg(long, value_name = "TIER")]
-    tier: Option<Tier>,
+    /// How fast, and how dear: expedited, standard or bulk [default: the service's usual pace]
+    #[arg(long, value_name = "TIER", value_parser = parse_tier)]
+    tier: Option<RestoreTier>,
     /// Ask for so many objects at the most
     #[arg(long, value_name = "N")]
     max_objects: Option<u64>,
@@ -44,13 +45,6 @@ pub(super) struct RestoreCommand {
     /// Say what would be asked for, and ask for nothing
     #[arg(short = 'n', long, visible_alias = "dryrun")]
     dry_run: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Tier {
-    Expedited,
-    Standard,
-    Bulk,
 }
 
 #[derive(serde::Serialize)]
@@ -129,12 +123,7 @@ impl RestoreCommand {
     }
 
     fn thaw(&self) -> Thaw {
-        let tier = self.tier.map(|tier| match tier {
-            Tier::Expedited => RestoreTier::Expedited,
-            Tier::Standard => RestoreTier::Standard,
-            Tier::Bulk => RestoreTier::Bulk,
-        });
-        Thaw { days: self.days, tier, objects_max: self.max_objects, bytes_max: self.max_bytes, dry_run: self.dry_run }
+        Thaw { days: self.days, tier: self.tier, objects_max: self.max_objects, bytes_max: self.max_bytes, dry_run: self.dry_run }
     }
 }
 

@@ -8,10 +8,12 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
+use crate::storage::RestoreTier;
 use crate::storage::class::ClassMap;
 use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
+use crate::storage::thaw::Thaw;
 use crate::transfer::job::{ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile};
 use crate::transfer::{Filter, Options, Shard};
 
@@ -91,6 +93,9 @@ impl Selection {
     }
 }
 
+/// For how many days what is thawed can be read: enough for a daily run that fails once.
+const THAW_DAYS: u16 = 3;
+
 /// What is copied, and how it is written.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Copying")]
@@ -125,6 +130,21 @@ pub struct Copying {
     /// Carry tags as well; for objects in S3 it takes one more request
     #[arg(long)]
     pub tags: bool,
+    /// Ask for what lies in an archive at the source; run again to copy what is thawed by then
+    #[arg(long)]
+    pub thaw: bool,
+    /// For how many days what is thawed is to be readable [default: 3]
+    #[arg(long, value_name = "N", requires = "thaw")]
+    pub thaw_days: Option<u16>,
+    /// How fast, and how dear: expedited, standard or bulk [default: the service's usual pace]
+    #[arg(long, value_name = "TIER", value_parser = parse_tier, requires = "thaw")]
+    pub thaw_tier: Option<RestoreTier>,
+    /// Ask for so many objects a day at the most
+    #[arg(long, value_name = "N", requires = "thaw")]
+    pub thaw_max_objects: Option<u64>,
+    /// Ask for so much a day at the most, such as 1TiB
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, requires = "thaw")]
+    pub thaw_max_bytes: Option<u64>,
     /// Copy nothing of which the copy would lose something, such as tags or a lock; what is lost is told in any case
     #[arg(long)]
     pub strict: bool,
@@ -161,6 +181,11 @@ impl Copying {
             sse_kms_key_id: section.text("sse_kms_key_id"),
             acl: section.text("acl"),
             tags: section.flag("tags"),
+            thaw: section.flag("thaw"),
+            thaw_days: section.number("thaw_days").and_then(|days| u16::try_from(days).ok()),
+            thaw_tier: section.parsed("thaw_tier", "a tier: expedited, standard or bulk", &[], parse_tier),
+            thaw_max_objects: section.number("thaw_max_objects"),
+            thaw_max_bytes: section.size("thaw_max_bytes"),
             strict: section.flag("strict"),
             touch_cold: section.flag("touch_cold"),
             no_stamp: section.flag("no_stamp"),
@@ -174,6 +199,10 @@ impl Copying {
         }
         if copying.storage_class.is_some() && !copying.class_map.is_empty() {
             section.problem("class_map", "a job names either one storage_class or a class_map", "");
+        }
+        let thaws = [copying.thaw_days.is_some(), copying.thaw_tier.is_some(), copying.thaw_max_objects.is_some(), copying.thaw_max_bytes.is_some()];
+        if !copying.thaw && thaws.contains(&true) {
+            section.problem("thaw", "how to thaw is said, and not that anything is to be", "add thaw = true");
         }
         if copying.sse_kms_key_id.is_some() && copying.sse.is_none() {
             section.problem("sse_kms_key_id", "a KMS key needs sse", "add sse = \"aws:kms\" or sse = \"KMS\"");
@@ -201,6 +230,13 @@ impl Copying {
             None => EncryptionChoice::BucketDefault,
         };
         options.acl.clone_from(&self.acl);
+        options.thaw = self.thaw.then(|| Thaw {
+            days: self.thaw_days.unwrap_or(THAW_DAYS),
+            tier: self.thaw_tier,
+            objects_max: self.thaw_max_objects,
+            bytes_max: self.thaw_max_bytes,
+            dry_run: false,
+        });
         (options.tags, options.strict, options.touch_cold) = (self.tags, self.strict, self.touch_cold);
         options.stamp = !self.no_stamp;
         options.no_md5 = self.no_md5;
@@ -215,6 +251,12 @@ fn parse_class_pair(text: &str) -> Result<(String, String), String> {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
         _ => Err("a class and the one that its copies get, such as DEEP_ARCHIVE=ColdArchive".to_owned()),
     }
+}
+
+/// A tier, in either case.
+pub fn parse_tier(text: &str) -> Result<RestoreTier, String> {
+    let tiers = [RestoreTier::Expedited, RestoreTier::Standard, RestoreTier::Bulk];
+    tiers.into_iter().find(|tier| tier.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| "expedited, standard or bulk".to_owned())
 }
 
 fn class_pairs(section: &mut Section<'_>) -> Vec<(String, String)> {

@@ -65,9 +65,9 @@ pub enum Command {
         seconds: Option<u64>,
     },
     /// Read the configuration again.
-    Reload,
+    Reload {},
     /// Send a test message to all alerts.
-    AlertTest,
+    AlertTest {},
 }
 
 /// A command underway to the daemon, and where its answer goes.
@@ -141,6 +141,30 @@ impl Control {
         match self.pushes.try_send((job.to_owned(), hints)) {
             Ok(()) => Pushed::Taken,
             Err(_) => Pushed::Dropped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_takes_what_it_does_not_know() {
+        for known in [
+            r#"{"action": "run", "job": "a"}"#,
+            r#"{"action": "retry", "job": "a"}"#,
+            r#"{"action": "pause"}"#,
+            r#"{"action": "resume"}"#,
+            r#"{"action": "cancel", "job": "a"}"#,
+            r#"{"action": "limit", "seconds": 1}"#,
+            r#"{"action": "reload"}"#,
+            r#"{"action": "alert-test"}"#,
+        ] {
+            serde_json::from_str::<Command>(known).unwrap_or_else(|e| panic!("{known}: {e}"));
+            // A misspelt key must not become a command for all jobs.
+            let misspelt = known.replace('}', r#", "jbo": "a"}"#);
+            assert!(serde_json::from_str::<Command>(&misspelt).is_err(), "{misspelt}");
         }
     }
 }

@@ -325,7 +325,7 @@ impl Daemon {
         let job = match &command {
             Command::Run { job, .. } | Command::Retry { job } | Command::Cancel { job } => Some(job.clone()),
             Command::Pause { job } | Command::Resume { job } | Command::Limit { job, .. } => job.clone(),
-            Command::Reload | Command::AlertTest => None,
+            Command::Reload {} | Command::AlertTest {} => None,
         };
         if let Some(name) = job.as_ref().filter(|name| !self.jobs.contains_key(*name)) {
             let known: Vec<&str> = self.jobs.keys().map(String::as_str).collect();
@@ -359,12 +359,12 @@ impl Daemon {
             Command::Limit { job, bytes_per_second, seconds } => {
                 let _ = answer.send(self.limit(job.as_deref(), bytes_per_second, seconds));
             }
-            Command::Reload => {
+            Command::Reload {} => {
                 // One that waits already is enough.
                 let _ = self.reload.try_send(());
                 let _ = answer.send(Ok("the configuration is being read again".to_owned()));
             }
-            Command::AlertTest => self.test_alerts(answer),
+            Command::AlertTest {} => self.test_alerts(answer),
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum Action {
     Delete,
     /// Leave it alone.
     Skip,
+    /// Wait until the archive has restored it.
+    Restore,
 }
 
 impl Action {
@@ -35,6 +37,7 @@ impl Action {
             Self::Copy => "copy",
             Self::Delete => "delete",
             Self::Skip => "skip",
+            Self::Restore => "restore",
         }
     }
 }

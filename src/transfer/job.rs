@@ -21,6 +21,7 @@ use crate::storage::class::ClassMap;
 use crate::storage::limit::Timetable;
 use crate::storage::location::Location;
 use crate::storage::object::Encryption;
+use crate::storage::thaw::Thaw;
 
 /// A transfer: make `destination` hold what `source` holds.
 #[derive(Debug, Clone)]
@@ -153,6 +154,8 @@ pub struct Options {
     pub acl: Option<String>,
     /// Carry tags: a request more for an object that has some, or may have. Default: no.
     pub tags: bool,
+    /// Ask for what lies in an archive at the source, within this budget a day; a later run copies it. Default: no, such objects are parked.
+    pub thaw: Option<Thaw>,
     /// Copy no object of which the copy would lose something. Default: no, it is told.
     pub strict: bool,
     /// Change the metadata of copies also where their class charges for it. Default: no.
@@ -195,6 +198,7 @@ impl Default for Options {
             encryption: EncryptionChoice::default(),
             acl: None,
             tags: false,
+            thaw: None,
             strict: false,
             touch_cold: false,
             stamp: true,

@@ -39,6 +39,10 @@ pub struct Report {
     pub reread_bytes: u64,
     /// Of the failed, objects that must be restored from an archive first, or are locked by a retention.
     pub parked: u64,
+    /// Objects of the source that are being restored from an archive: a later run copies them.
+    pub thawing: u64,
+    /// Objects in an archive that were not asked for, because the day's budget is spent.
+    pub over_budget: u64,
     /// Objects that were listed and deleted at the source before they could be copied.
     pub vanished: u64,
     /// Deletes that wait until their key has been absent for long enough.

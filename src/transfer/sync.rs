@@ -23,9 +23,11 @@ use super::schedule::{Stage, Step};
 use super::spill::Spool;
 use super::subject::{self, Ends, Subject};
 use super::task::{Copied, CopyTask, Listed, Proof, Reason};
+use super::thaw::{Frozen, Thawer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
 use crate::storage::location::Location;
+use crate::storage::thaw::Archived;
 use crate::storage::{Key, ObjectInfo, ObjectRef};
 
 /// A store that refuses each of this many objects refuses all of them.
@@ -52,6 +54,7 @@ pub(crate) struct Engine {
     pub(crate) streams: Streams,
     copier: Copier,
     backup: Option<Backup>,
+    thawer: Thawer,
     /// Keys whose uploads earlier runs left in the journal.
     unfinished: HashSet<Box<[u8]>>,
 }
@@ -63,12 +66,14 @@ impl Engine {
         let streams = Streams::new(&options, &context);
         let backup = Backup::open(&ends.destination, &options, &context, started, &streams);
         let copier = Copier::new(ends.source.storage.clone(), &ends.destination, &options, &context, &streams);
-        Self { ends, options, context, streams, copier, backup, unfinished: HashSet::new() }
+        let thawer = Thawer::new(options.thaw.clone(), context.clock.clone());
+        Self { ends, options, context, streams, copier, backup, thawer, unfinished: HashSet::new() }
     }
 
     /// Learns what earlier runs found of the path, and what they left open, so that a key that needs no copy any more ends its upload.
     pub(crate) async fn recall(&mut self) -> Result<()> {
         self.streams.recall(&*self.context.journal).await?;
+        self.thawer.recall(&*self.context.journal).await?;
         let mut after = None;
         while self.unfinished.len() < UNFINISHED_MAX {
             let open = self.context.journal.flights(after, FLIGHTS_AT_ONCE).await?;
@@ -203,6 +208,14 @@ impl Engine {
         if task.destination_key.is_empty() {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
+        if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.clone(), task.size, &task.storage_class) {
+            let stream = self.streams.open().await?;
+            let frozen = if self.options.dry_run { Frozen::Readable } else { self.see(&archived).await? };
+            stream.done(0);
+            if frozen != Frozen::Readable {
+                return Ok(What::Frozen(frozen));
+            }
+        }
         if self.options.dry_run {
             return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
         }
@@ -212,6 +225,12 @@ impl Engine {
         }
         let copied = self.copier.copy(task).await?;
         self.done(task, copied).await
+    }
+
+    async fn see(&self, archived: &Archived) -> Result<Frozen> {
+        let source = &self.ends.source.storage;
+        let seen = self.thawer.see(&**source, archived, &*self.context.journal).await;
+        seen.map_err(|error| error.during("copy").on_key(&archived.key).in_store(source))
     }
 
     /// Renews what stands beside a copy's bytes; sends them only where nothing else does it.
@@ -231,8 +250,10 @@ impl Engine {
             }
             self.copier.renew(task, here, there).await?
         };
+        let is_archived = || Archived::of(self.ends.source.storage.capabilities().service, Key::EMPTY, task.size, &task.storage_class).is_some();
         match renewed {
             Some(copied) => self.done(task, copied).await,
+            None if is_archived() => Ok(What::Warned("it went into an archive at the source, and the service cannot give its copy the class that is like it")),
             None => self.carry(task, replaced).await,
         }
     }
@@ -340,6 +361,8 @@ pub(crate) enum What {
     /// A dry run would copy it, in so many requests, and so changed.
     Planned(Reason, u64, Vec<Change>),
     Skipped,
+    /// It lies in an archive, and is not thawed yet.
+    Frozen(Frozen),
     Passed,
     /// It was listed at the source and is gone.
     Vanished,
@@ -494,6 +517,14 @@ impl Stage for Sync {
             }
             Ok(What::Skipped) => self.skipped(key, size).await,
             Ok(What::Passed) => {}
+            Ok(What::Frozen(frozen)) => {
+                if frozen == Frozen::OverBudget {
+                    self.report.over_budget += 1;
+                } else {
+                    self.report.thawing += 1;
+                }
+                self.engine.context.tell(Event::Object(Box::new(ObjectEvent::new(Action::Restore, Status::Planned, key, size)))).await;
+            }
             Ok(What::Vanished) => {
                 self.report.vanished += 1;
                 let message = "it was deleted at the source during the run".to_owned();
@@ -511,7 +542,8 @@ impl Stage for Sync {
     }
 
     async fn settled(&mut self, after: Key, keys: u64) -> Result<()> {
-        match self.fingerprint.filter(|_| self.report.failed == 0) {
+        let Report { failed, thawing, over_budget, .. } = self.report;
+        match self.fingerprint.filter(|_| failed + thawing + over_budget == 0) {
             Some(fingerprint) => self.engine.context.journal.checkpoint(fingerprint, &after, keys).await,
             None => Ok(()),
         }

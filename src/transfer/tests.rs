@@ -24,6 +24,8 @@ mod dividing;
 #[cfg(feature = "journal")]
 mod remembering;
 mod streams;
+#[cfg(feature = "journal")]
+mod thawing;
 
 /// Two stores, and a clock that a test can move.
 struct World {

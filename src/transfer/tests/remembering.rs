@@ -10,8 +10,8 @@ use crate::storage::checksum::Proof;
 use crate::storage::{Account, Deleted, memory::MemoryAccount};
 
 /// A world whose runs share a state directory.
-struct Lasting {
-    world: World,
+pub(super) struct Lasting {
+    pub(super) world: World,
     dir: tempfile::TempDir,
 }
 
@@ -20,7 +20,7 @@ impl Lasting {
         Self { world: World::new(), dir: tempfile::tempdir().expect("a folder") }
     }
 
-    fn with(source: MemoryOptions, destination: MemoryOptions) -> Self {
+    pub(super) fn with(source: MemoryOptions, destination: MemoryOptions) -> Self {
         Self { world: World::with(source, destination), dir: tempfile::tempdir().expect("a folder") }
     }
 
@@ -31,13 +31,33 @@ impl Lasting {
         Arc::new(opened.expect("a journal"))
     }
 
-    async fn run(&self, options: Options) -> (Report, Vec<Event>) {
+    pub(super) async fn run(&self, options: Options) -> (Report, Vec<Event>) {
         self.run_job(self.world.job(options)).await
     }
 
-    async fn run_job(&self, job: Job) -> (Report, Vec<Event>) {
+    pub(super) async fn run_job(&self, job: Job) -> (Report, Vec<Event>) {
         let journal = self.journal(&job).await;
         self.world.listen(|context| run(job, Context { journal, ..context })).await.expect("a run")
+    }
+
+    /// A run that is told to stop when it has made so many requests that are no listings.
+    pub(super) async fn run_stopped(&self, job: Job, requests: u64) -> Report {
+        let journal = self.journal(&job).await;
+        let context = Context { journal, clock: self.world.clock.clone(), ..Context::default() };
+        let cancel = context.cancel.clone();
+        let made = || self.requests() - self.listings();
+        let before = made();
+        let stop = async {
+            while made() < before + requests {
+                tokio::task::yield_now().await;
+            }
+            cancel.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            report = run(job, context) => report.expect("a run"),
+            () = stop => unreachable!("it waits for ever"),
+        }
     }
 
     async fn verify(&self, deep: bool) -> Report {

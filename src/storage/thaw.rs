@@ -8,15 +8,15 @@ use std::sync::Arc;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
+use super::class::{Class, Reading};
+use super::{Get, Key, ObjectRef, Page, Restore, RestoreTier, Restoring, Service, Storage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::class::{Class, Reading};
-use crate::storage::{Key, ObjectRef, Page, Restore, RestoreTier, Restoring, Service, Storage};
 
 /// Requests that are underway at a time.
 const AT_ONCE: usize = 32;
 
 /// How to restore. [`Thaw::default`] asks for one day, at the service's usual pace, without a limit.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thaw {
     /// For how many days the copies are to be readable.
     pub days: u16,
@@ -50,7 +50,7 @@ pub struct Archived {
 impl Archived {
     /// What must be restored before it is read, among what a listing shows.
     pub fn of_page(service: Service, page: &Page) -> Vec<Self> {
-        let archived = |entry: crate::storage::Entry<'_>| Self::of(service, Key::from(entry.key), entry.size, entry.storage_class);
+        let archived = |entry: super::Entry<'_>| Self::of(service, Key::from(entry.key), entry.size, entry.storage_class);
         page.iter().filter_map(archived).collect()
     }
 
@@ -95,7 +95,7 @@ impl Thaw {
     /// Asks for each object that is not readable yet, in the order in which they come, until the budget is used up. What is readable, or being
     /// restored, costs nothing and counts for nothing. An error among the objects is handed on; what came before it is asked for.
     pub fn ask(self, storage: Arc<dyn Storage>, objects: BoxStream<'static, Result<Archived>>) -> BoxStream<'static, Result<Thawed>> {
-        let (objects_max, bytes_max, dry_run) = (self.objects_max, self.bytes_max, self.dry_run);
+        let (days, tier) = (self.days, self.tier);
         let store = storage.clone();
         let looked = objects.map(move |found| {
             let store = store.clone();
@@ -105,27 +105,19 @@ impl Thaw {
                 Ok::<_, Error>((archived, state))
             }
         });
-        let (mut objects, mut bytes) = (0u64, 0u64);
-        let mut admit = move |size: u64| {
-            let (more_objects, more_bytes) = (objects + 1, bytes + size);
-            let fits = objects_max.is_none_or(|max| more_objects <= max) && bytes_max.is_none_or(|max| more_bytes <= max);
-            if fits {
-                (objects, bytes) = (more_objects, more_bytes);
-            }
-            fits
-        };
+        let mut spent = Spent::default();
         let judged = looked.buffered(AT_ONCE).map_ok(move |(archived, state)| {
             let settled = match state {
                 Err(error) => Some(Err(error)),
                 Ok(Restore::Restored { until }) => Some(Ok(Standing::Readable(until))),
                 Ok(Restore::Ongoing) => Some(Ok(Standing::Asked(Restoring::Ongoing))),
-                Ok(Restore::None) if !admit(archived.size) => Some(Ok(Standing::OverBudget)),
-                Ok(Restore::None) => dry_run.then_some(Ok(Standing::Planned)),
+                Ok(Restore::None) if !spent.admit(&self, archived.size) => Some(Ok(Standing::OverBudget)),
+                Ok(Restore::None) => self.dry_run.then_some(Ok(Standing::Planned)),
             };
             (archived, settled)
         });
         let asked = judged.map(move |judged| {
-            let (storage, days, tier) = (storage.clone(), self.days, self.tier);
+            let storage = storage.clone();
             async move {
                 let (archived, settled) = judged?;
                 let standing = match settled {
@@ -139,7 +131,43 @@ impl Thaw {
     }
 }
 
-async fn ask_for(storage: &dyn Storage, archived: &Archived, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
+/// What was asked for so far, of a budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Spent {
+    /// Whether an object of so many bytes still fits; counts it if so.
+    pub(crate) fn admit(&mut self, thaw: &Thaw, bytes: u64) -> bool {
+        let more = Self { objects: self.objects + 1, bytes: self.bytes.saturating_add(bytes) };
+        let fits = thaw.objects_max.is_none_or(|max| more.objects <= max) && thaw.bytes_max.is_none_or(|max| more.bytes <= max);
+        if fits {
+            *self = more;
+        }
+        fits
+    }
+}
+
+/// Whether an archived object can be read now. OSS's class Archive can where its bucket grants real-time access, which only reading shows.
+pub(crate) async fn is_readable(storage: &dyn Storage, archived: &Archived, restore: Restore) -> Result<bool> {
+    match restore {
+        Restore::Restored { .. } => Ok(true),
+        Restore::None if archived.class.word == "Archive" && archived.size > 0 => {
+            let first = Get { range: Some(0..1), ..Get::default() };
+            match storage.get(&ObjectRef::from(&archived.key), first).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == ErrorKind::Frozen => Ok(false),
+                Err(error) => Err(error),
+            }
+        }
+        Restore::None | Restore::Ongoing => Ok(false),
+    }
+}
+
+/// Asks for one object.
+pub(crate) async fn ask_for(storage: &dyn Storage, archived: &Archived, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
     let told = |error: Error| error.during("restore").on_key(&archived.key).in_store(storage);
     let archive = storage.archive().ok_or_else(|| told(Error::unsupported("this store has no archives")))?;
     // The class Archive is restored within a minute, and refuses to be told how fast (protocol.md section 4).
