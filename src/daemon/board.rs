@@ -135,6 +135,7 @@ impl Face {
             Some("stopped") => (JobState::Failing, why()),
             _ if self.waiting.is_some() => (JobState::Waiting, None),
             Some("partly") => (JobState::Behind, why().or_else(failed)),
+            Some("thawing") => (JobState::Behind, last.map(|run| format!("{} objects are being restored from an archive", run.thawing))),
             Some("interrupted" | "cancelled") => (JobState::Behind, Some("the last run was stopped before its end".to_owned())),
             Some(_) => (JobState::InSync, None),
             None => (JobState::New, None),

@@ -214,6 +214,12 @@ impl Follower {
                     pending.done();
                 }
             }
+            // It waits for an archive; the event that says it is thawed, or a scan, comes later.
+            (Status::Planned, _) => {
+                if let Some(pending) = keys.remove(&event.key) {
+                    pending.leave_to_scan();
+                }
+            }
             // It was deleted since: no failure.
             (Status::Failed, Some(error)) if error.kind() == ErrorKind::NotFound => {
                 if let Some(pending) = keys.remove(&event.key) {

@@ -334,7 +334,7 @@ impl Keeper {
                 record.synced_until = started;
             }
             match word.as_str() {
-                "done" => record.failures_in_row = 0,
+                "done" | "thawing" => record.failures_in_row = 0,
                 "interrupted" | "cancelled" => {}
                 _ => record.failures_in_row += 1,
             }

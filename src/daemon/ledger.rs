@@ -173,6 +173,7 @@ mod tests {
             skipped: 0,
             deleted: 0,
             failed: 0,
+            thawing: 0,
             bytes: 1,
             verified: 1,
             error: None,

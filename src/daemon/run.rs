@@ -142,6 +142,8 @@ impl Outcome {
         sum.failed += report.failed;
         sum.bytes += report.bytes;
         sum.verified += report.verified;
+        sum.thawing += report.thawing;
+        sum.over_budget += report.over_budget;
         sum.retries += report.retries;
         sum.resumed_bytes += report.resumed_bytes;
         sum.interrupted |= report.interrupted;
@@ -158,12 +160,18 @@ impl Outcome {
     /// The word for how it ended.
     pub(super) fn word(&self) -> &'static str {
         match self.report.exit_code() {
+            report::EXIT_OK if self.thawing() > 0 => "thawing",
             report::EXIT_OK => "done",
             report::EXIT_INTERRUPTED => "interrupted",
             report::EXIT_REFUSED => "refused",
             report::EXIT_STOPPED => "stopped",
             _ => "partly",
         }
+    }
+
+    /// Objects that wait for an archive.
+    fn thawing(&self) -> u64 {
+        self.report.thawing + self.report.over_budget
     }
 
     /// Why it did not end well.
@@ -185,6 +193,7 @@ impl Outcome {
             skipped,
             deleted,
             failed,
+            thawing: self.thawing(),
             bytes,
             verified,
             error,

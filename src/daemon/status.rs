@@ -214,7 +214,7 @@ pub struct RunStatus {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// `done`, `partly` (some objects failed), `stopped` (it could not go on), `refused` (by a guard), `halted` (the account is in
+    /// `done`, `partly` (some objects failed), `thawing` (the rest waits for an archive), `stopped` (it could not go on), `refused` (by a guard), `halted` (the account is in
     /// arrears or disabled), `interrupted` (by a window or the daemon's end) or `cancelled` (by somebody).
     pub outcome: String,
     /// Objects copied and proved.
@@ -225,6 +225,9 @@ pub struct RunStatus {
     pub deleted: u64,
     /// Failed.
     pub failed: u64,
+    /// Waiting for an archive to restore them, or for another day's budget.
+    #[serde(default)]
+    pub thawing: u64,
     /// Bytes of what was copied.
     pub bytes: u64,
     /// Of the copied, those whose bytes are proved at both ends.

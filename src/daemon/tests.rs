@@ -52,6 +52,7 @@ pub(super) fn sample() -> Snapshot {
         skipped: 34_000,
         deleted: 2,
         failed: u64::from(error.is_some()),
+        thawing: 0,
         bytes: 5 << 30,
         verified: 1200,
         error,
