@@ -111,7 +111,7 @@ pub trait Storage: Debug + Display + Send + Sync + 'static {
     fn presign(&self) -> Option<&dyn Presign>;
 
     /// What is known of an object beyond its headers.
-    fn tagging(&self) -> Option<&dyn Tagging>;
+    fn details(&self) -> Option<&dyn Details>;
 
     /// Archives, whose objects are read after a restore.
     fn archive(&self) -> Option<&dyn Archive>;
@@ -160,9 +160,12 @@ pub trait Presign: Send + Sync {
     async fn presign(&self, method: PresignMethod, object: &ObjectRef, expires_in: std::time::Duration) -> Result<String>;
 }
 
-/// Tags, which HEAD only counts.
+/// What HEAD does not tell.
 #[async_trait]
-pub trait Tagging: Send + Sync {
+pub trait Details: Send + Sync {
+    /// Reads who may do what with an object.
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl>;
+
     /// Reads the tags of an object.
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>>;
 }
@@ -174,6 +177,17 @@ pub trait Archive: Send + Sync {
     ///
     /// Fails with [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) where the object is in no class that needs it.
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring>;
+}
+
+/// Who may do what with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acl {
+    /// What its bucket says.
+    Bucket,
+    /// One of the service's canned ACLs, in its word.
+    Canned(String),
+    /// Grants that amount to no canned ACL.
+    Grants,
 }
 
 /// How fast a restore is to be, and how dear.

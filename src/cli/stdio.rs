@@ -11,7 +11,6 @@ use crate::storage::limit::Pipes;
 use crate::storage::location::{Address, Location};
 use crate::storage::{Attributes, Checksums, Complete, Multipart, MultipartLimits, Part, Payload, Put, PutOutput, Upload};
 use crate::transfer::Options;
-use crate::transfer::job::{ClassChoice, EncryptionChoice};
 use crate::transfer::parts::growing_part_size;
 
 use super::exit::{self, Outcome};
@@ -36,15 +35,9 @@ pub(super) async fn upload(session: &Session, destination: &Address, options: &O
         return Ok(exit::OK);
     }
     let attributes = Attributes {
-        storage_class: match &options.storage_class {
-            ClassChoice::Named(word) => Some(word.clone()),
-            ClassChoice::Mapped(_) | ClassChoice::BucketDefault => None,
-        },
-        encryption: match &options.encryption {
-            EncryptionChoice::With(encryption) => Some(encryption.clone()),
-            EncryptionChoice::Keep | EncryptionChoice::BucketDefault => None,
-        },
-        acl: options.acl.clone(),
+        storage_class: options.storage_class.named().map(str::to_owned),
+        encryption: options.encryption.named().cloned(),
+        acl: options.acl.named().map(str::to_owned),
         ..Attributes::default()
     };
     let stream = Stream { input: tokio::io::stdin(), to, attributes, memory_bytes: options.memory_bytes, part_size_bytes: options.part_size_bytes };

@@ -14,7 +14,7 @@ use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::storage::thaw::Thaw;
-use crate::transfer::job::{ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile};
+use crate::transfer::job::{AclChoice, ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile};
 use crate::transfer::{Filter, Options, Shard};
 
 use super::bandwidth::parse_bandwidth;
@@ -124,7 +124,7 @@ pub struct Copying {
     /// KMS key for --sse
     #[arg(long, value_name = "KEY", requires = "sse")]
     pub sse_kms_key_id: Option<String>,
-    /// Canned ACL at the destination (private, bucket-owner-full-control, ...)
+    /// Canned ACL at the destination (private, bucket-owner-full-control, ...), or `keep` for the source's: one more request an object
     #[arg(long, value_name = "ACL")]
     pub acl: Option<String>,
     /// Carry tags as well; for objects in S3 it takes one more request
@@ -229,7 +229,11 @@ impl Copying {
             Some(algorithm) => EncryptionChoice::With(Encryption { algorithm: algorithm.to_owned(), key_id: self.sse_kms_key_id.clone() }),
             None => EncryptionChoice::BucketDefault,
         };
-        options.acl.clone_from(&self.acl);
+        options.acl = match self.acl.as_deref() {
+            Some("keep") => AclChoice::Keep,
+            Some(word) => AclChoice::Named(word.to_owned()),
+            None => AclChoice::BucketDefault,
+        };
         options.thaw = self.thaw.then(|| Thaw {
             days: self.thaw_days.unwrap_or(THAW_DAYS),
             tier: self.thaw_tier,

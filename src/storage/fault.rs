@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::layer::{self, Operation};
 use super::weather::Weather;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
-    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
+    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -305,8 +305,8 @@ impl Storage for FaultLayer {
         self.inner.presign().map(|_| self as &dyn Presign)
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
-        self.inner.tagging().map(|_| self as &dyn Tagging)
+    fn details(&self) -> Option<&dyn Details> {
+        self.inner.details().map(|_| self as &dyn Details)
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
@@ -398,10 +398,15 @@ impl Presign for FaultLayer {
 }
 
 #[async_trait]
-impl Tagging for FaultLayer {
+impl Details for FaultLayer {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        let call = self.begin(Operation::Acl, &object.key).await?;
+        call.end(layer::details(&*self.inner)?.acl(object).await, |_| ()).await
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
         let call = self.begin(Operation::Tags, &object.key).await?;
-        call.end(layer::tagging(&*self.inner)?.tags(object).await, |_| ()).await
+        call.end(layer::details(&*self.inner)?.tags(object).await, |_| ()).await
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Archive, Multipart, Presign, ServerCopy, Storage, Tagging};
+use super::{Archive, Details, Multipart, Presign, ServerCopy, Storage};
 use crate::error::{Error, Result};
 
 /// The operations of a store, as layers count, delay and disturb them.
@@ -37,15 +37,17 @@ pub enum Operation {
     Copy,
     /// [`Presign::presign`].
     Presign,
-    /// [`Tagging::tags`].
+    /// [`Details::tags`].
     Tags,
+    /// [`Details::acl`].
+    Acl,
     /// [`Archive::restore`].
     Restore,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -60,6 +62,7 @@ impl Operation {
         Self::Copy,
         Self::Presign,
         Self::Tags,
+        Self::Acl,
         Self::Restore,
     ];
 
@@ -80,6 +83,7 @@ impl Operation {
             Self::Copy => "copy",
             Self::Presign => "presign",
             Self::Tags => "tags",
+            Self::Acl => "acl",
             Self::Restore => "restore",
         }
     }
@@ -107,8 +111,8 @@ pub(super) fn presign(inner: &dyn Storage) -> Result<&dyn Presign> {
 }
 
 /// As [`multipart`].
-pub(super) fn tagging(inner: &dyn Storage) -> Result<&dyn Tagging> {
-    inner.tagging().ok_or_else(|| Error::unsupported("this store has no tags").in_store(inner))
+pub(super) fn details(inner: &dyn Storage) -> Result<&dyn Details> {
+    inner.details().ok_or_else(|| Error::unsupported("this store has no tags").in_store(inner))
 }
 
 /// As [`multipart`].

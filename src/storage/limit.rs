@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::payload::ByteStream;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page,
-    Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId, layer,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
+    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, layer,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -293,8 +293,8 @@ impl Storage for Limit {
         self.inner.presign()
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
-        self.inner.tagging()
+    fn details(&self) -> Option<&dyn Details> {
+        self.inner.details()
     }
 
     fn archive(&self) -> Option<&dyn Archive> {

@@ -27,8 +27,9 @@ use futures::stream::{self, BoxStream, Fuse, StreamExt};
 use super::payload::ByteStream;
 use super::slab::Slabs;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits,
-    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Tagging, Upload, UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Details, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
+    MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Upload,
+    UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -312,7 +313,7 @@ impl Storage for LocalStore {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         None
     }
 

@@ -15,8 +15,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Account, Archive, BucketInfo, Capabilities, Condition, Deleted, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart, MultipartLimits, ObjectInfo,
-    ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart, Tagging,
+    Account, Acl, Archive, BucketInfo, Capabilities, Condition, Deleted, Details, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
+    MultipartLimits, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -427,7 +427,7 @@ impl Storage for MemoryStore {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         Some(self)
     }
 
@@ -437,7 +437,11 @@ impl Storage for MemoryStore {
 }
 
 #[async_trait]
-impl Tagging for MemoryStore {
+impl Details for MemoryStore {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        self.locked(|bucket| Ok(bucket.object(object)?.acl.clone().map_or(Acl::Bucket, Acl::Canned))).map_err(|e| self.told("acl", &object.key, e))
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
         self.locked(|bucket| Ok(bucket.object(object)?.tags.clone())).map_err(|e| self.told("tags", &object.key, e))
     }

@@ -157,7 +157,7 @@ pub struct Attributes {
     pub encryption: Option<Encryption>,
     /// Canned ACL to set on a write, in the destination service's words. Never read.
     pub acl: Option<String>,
-    /// Tags to set on a write. Never read here: see [`Tagging`](super::Tagging).
+    /// Tags to set on a write. Never read here: see [`Details`](super::Details).
     pub tags: BTreeMap<String, String>,
 }
 

@@ -12,8 +12,8 @@ use futures::stream::{BoxStream, StreamExt};
 use super::layer::{self, Operation};
 use super::payload::ByteStream;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
-    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
+    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -129,8 +129,8 @@ impl Storage for Observe {
         self.inner.presign().map(|_| self as &dyn Presign)
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
-        self.inner.tagging().map(|_| self as &dyn Tagging)
+    fn details(&self) -> Option<&dyn Details> {
+        self.inner.details().map(|_| self as &dyn Details)
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
@@ -202,9 +202,13 @@ impl Presign for Observe {
 }
 
 #[async_trait]
-impl Tagging for Observe {
+impl Details for Observe {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        self.watched(Operation::Acl, &object.key, layer::details(&*self.inner)?.acl(object)).await
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
-        self.watched(Operation::Tags, &object.key, layer::tagging(&*self.inner)?.tags(object)).await
+        self.watched(Operation::Tags, &object.key, layer::details(&*self.inner)?.tags(object)).await
     }
 }
 

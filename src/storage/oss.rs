@@ -21,8 +21,8 @@ use crate::storage::object::{Attributes, ETag, ObjectInfo, ObjectRef};
 use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
-    Archive, Complete, Deleted, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring,
-    ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
+    Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, RestoreTier,
+    Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 
 mod account;
@@ -153,7 +153,7 @@ impl Storage for OssStore {
         Some(self)
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         Some(self)
     }
 
@@ -213,7 +213,11 @@ impl Presign for OssStore {
 }
 
 #[async_trait]
-impl Tagging for OssStore {
+impl Details for OssStore {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        self.0.acl(object).await
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
         self.0.tags(object).await
     }

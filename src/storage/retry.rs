@@ -22,8 +22,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::checksum::Agreement;
 use super::layer::{self, Operation};
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
-    Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
+    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -365,8 +365,8 @@ impl Storage for Retry {
         self.inner().presign().map(|_| self as &dyn Presign)
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
-        self.inner().tagging().map(|_| self as &dyn Tagging)
+    fn details(&self) -> Option<&dyn Details> {
+        self.inner().details().map(|_| self as &dyn Details)
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
@@ -492,9 +492,14 @@ impl Presign for Retry {
 }
 
 #[async_trait]
-impl Tagging for Retry {
+impl Details for Retry {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        let below = layer::details(self.inner())?;
+        self.until_done(Operation::Acl, |_| below.acl(object)).await
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
-        let below = layer::tagging(self.inner())?;
+        let below = layer::details(self.inner())?;
         self.until_done(Operation::Tags, |_| below.tags(object)).await
     }
 }

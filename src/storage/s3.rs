@@ -16,9 +16,9 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use futures::stream::BoxStream;
 
 use super::{
-    Account, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
-    MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy,
-    Service, Storage, StoredPart, Tagging, Upload, UploadId,
+    Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List,
+    MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier,
+    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
 };
 use crate::clock::Clock;
 #[cfg(doc)]
@@ -259,7 +259,7 @@ impl Storage for S3Store {
         Some(self)
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         Some(self)
     }
 
@@ -318,7 +318,11 @@ impl Presign for S3Store {
 }
 
 #[async_trait]
-impl Tagging for S3Store {
+impl Details for S3Store {
+    async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        self.told("acl", &object.key, object::acl(&self.bucket, object).await)
+    }
+
     async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {
         self.told("tags", &object.key, object::tags(&self.bucket, object).await)
     }

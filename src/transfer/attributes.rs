@@ -15,7 +15,7 @@ use super::stamp::{self, Stamp};
 use crate::error::{Error, Result};
 use crate::storage::checksum::Crc64;
 use crate::storage::class::Class;
-use crate::storage::{Attributes, Capabilities, Checksums, Encryption, Kind, MetadataRule, ObjectInfo, Service, mtime};
+use crate::storage::{Acl, Attributes, Capabilities, Checksums, Encryption, Kind, MetadataRule, ObjectInfo, Service, mtime};
 
 mod name;
 
@@ -52,7 +52,7 @@ impl Carrier<'_> {
         let mut attributes = Attributes {
             storage_class,
             encryption: self.encryption(info.attributes.encryption.as_ref(), &mut changes),
-            acl: self.options.acl.clone(),
+            acl: self.options.acl.named().map(str::to_owned),
             user: self.user(&info.attributes.user, info.modified, &mut changes),
             ..Attributes::default()
         };
@@ -78,6 +78,22 @@ impl Carrier<'_> {
             self.add_stamp(&Stamp { class, ..Stamp::of(info) }, crc, &mut attributes.user, &mut changes);
         }
         Ok(Carried { attributes, changes })
+    }
+
+    /// Adds the ACL that amounts to the source's. What is private at the source is made so at OSS, whatever its bucket says; S3's objects are.
+    pub(crate) fn carry_acl(&self, acl: &Acl, carried: &mut Carried) {
+        let lost = |detail: &str| Change::lost(Attribute::Acl, "the destination has no ACL like it: its bucket says who may read the copy").with(detail);
+        match acl {
+            Acl::Bucket => {}
+            Acl::Canned(word) if word == "private" && self.destination.service == Service::S3 => {}
+            Acl::Canned(word)
+                if matches!(word.as_str(), "private" | "public-read" | "public-read-write") || self.source.service == self.destination.service =>
+            {
+                carried.attributes.acl = Some(word.clone());
+            }
+            Acl::Canned(word) => carried.changes.push(lost(word)),
+            Acl::Grants => carried.changes.push(lost("grants to others")),
+        }
     }
 
     /// Adds the tags that the destination can hold.

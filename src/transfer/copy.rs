@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::attributes::{Carried, Carrier};
 use super::budget::MemoryBudget;
 use super::concurrency::Streams;
-use super::job::{Context, Options};
+use super::job::{AclChoice, Context, Options};
 use super::loss::{Change, Fate};
 use super::parts::{Cutter, Shape};
 use super::progress::{Moving, Progress};
@@ -185,7 +185,7 @@ impl Copier {
         }
     }
 
-    /// What to write with a copy of an object, its tags apart. Refuses what would lose something, where the operator says so.
+    /// What to write with a copy of an object, its tags and ACL apart. Refuses what would lose something, where the operator says so.
     fn carry(&self, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
         let carried = self.carrier().carry(info, crc)?;
         self.refuse_losses(&carried)?;
@@ -206,11 +206,21 @@ impl Copier {
         Carrier { source: self.source.capabilities(), destination: self.writer.destination.capabilities(), options: &self.options }
     }
 
-    /// The same with its tags, where they are to go along.
-    async fn carry_with_tags(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
+    /// The same with what HEAD does not tell, where it is to go along.
+    async fn carry_all(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
         let mut carried = self.carry(info, crc)?;
         let tags = self.tags(task, info).await?;
         self.carrier().carry_tags(tags, &mut carried);
+        self.with_acl(task, carried).await
+    }
+
+    /// Adds the source's ACL, where it is to be kept.
+    async fn with_acl(&self, task: &CopyTask, mut carried: Carried) -> Result<Carried> {
+        if self.options.acl == AclChoice::Keep
+            && let Some(details) = self.source.details()
+        {
+            self.carrier().carry_acl(&details.acl(&ObjectRef::from(&task.source_key)).await?, &mut carried);
+        }
         self.refuse_losses(&carried)?;
         Ok(carried)
     }
@@ -221,7 +231,7 @@ impl Copier {
             Some(count) => count == 0,
             None => self.source.capabilities().service == Service::Oss,
         };
-        match self.source.tagging() {
+        match self.source.details() {
             Some(tagging) if self.options.tags && !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
             _ => Ok(BTreeMap::new()),
         }

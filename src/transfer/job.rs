@@ -85,10 +85,52 @@ pub enum ClassChoice {
     BucketDefault,
 }
 
+impl ClassChoice {
+    /// The class that the operator names for every copy.
+    pub fn named(&self) -> Option<&str> {
+        match self {
+            Self::Named(word) => Some(word),
+            Self::Mapped(_) | Self::BucketDefault => None,
+        }
+    }
+}
+
+impl AclChoice {
+    /// The canned ACL that the operator names for every copy.
+    pub fn named(&self) -> Option<&str> {
+        match self {
+            Self::Named(word) => Some(word),
+            Self::BucketDefault | Self::Keep => None,
+        }
+    }
+}
+
+impl EncryptionChoice {
+    /// The encryption that the operator names for every copy.
+    pub fn named(&self) -> Option<&Encryption> {
+        match self {
+            Self::With(encryption) => Some(encryption),
+            Self::BucketDefault | Self::Keep => None,
+        }
+    }
+}
+
 impl Default for ClassChoice {
     fn default() -> Self {
         Self::Mapped(ClassMap::default())
     }
+}
+
+/// Who may read and write copies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AclChoice {
+    /// As the bucket says.
+    #[default]
+    BucketDefault,
+    /// As of the source, in the destination's words: a request more for each object.
+    Keep,
+    /// By this canned ACL, in the destination's words.
+    Named(String),
 }
 
 /// How copies are encrypted.
@@ -150,8 +192,8 @@ pub struct Options {
     pub storage_class: ClassChoice,
     /// Encryption to ask the destination for. Default: the bucket's.
     pub encryption: EncryptionChoice,
-    /// Canned ACL to ask the destination for. Default: none.
-    pub acl: Option<String>,
+    /// Who may read and write copies. Default: the bucket says it.
+    pub acl: AclChoice,
     /// Carry tags: a request more for an object that has some, or may have. Default: no.
     pub tags: bool,
     /// Ask for what lies in an archive at the source, within this budget a day; a later run copies it. Default: no, such objects are parked.
@@ -196,7 +238,7 @@ impl Default for Options {
             duration_max: None,
             storage_class: ClassChoice::default(),
             encryption: EncryptionChoice::default(),
-            acl: None,
+            acl: AclChoice::default(),
             tags: false,
             thaw: None,
             strict: false,

@@ -16,6 +16,8 @@ pub enum Attribute {
     StorageClass,
     /// Server-side encryption.
     Encryption,
+    /// Who may read and write it.
+    Acl,
     /// Retention and legal hold.
     Lock,
     /// S3's website redirect.
@@ -35,6 +37,7 @@ impl Attribute {
             Self::Tags => "tags",
             Self::StorageClass => "storage class",
             Self::Encryption => "encryption",
+            Self::Acl => "acl",
             Self::Lock => "lock",
             Self::Redirect => "redirect",
             Self::Appendable => "appendable",

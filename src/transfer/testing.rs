@@ -16,8 +16,8 @@ use crate::journal::MemoryJournal;
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Archive, Capabilities, Deleted, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput,
-    ServerCopy, Storage, StoredPart, Tagging,
+    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
+    PutOutput, ServerCopy, Storage, StoredPart,
 };
 
 /// One listing: the pages, made one by one.
@@ -136,7 +136,7 @@ impl Storage for Script {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         None
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use dragon::clock::Clock;
 use dragon::devserver::{self, Cloud, DevServer};
 use dragon::storage::location::Location;
-use dragon::storage::{Account, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage, oss, s3};
-use dragon::transfer::job::{ClassChoice, EncryptionChoice};
+use dragon::storage::{Account, Acl, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage, oss, s3};
+use dragon::transfer::job::{AclChoice, ClassChoice, EncryptionChoice};
 use dragon::transfer::loss::{Attribute, Fate};
 use dragon::transfer::{Context, Event, Filter, Job, Options, Report, run};
 use futures::StreamExt;
@@ -71,7 +71,7 @@ async fn head(store: &Arc<dyn Storage>, key: &str) -> ObjectInfo {
 }
 
 async fn tags(store: &Arc<dyn Storage>, key: &str) -> BTreeMap<String, String> {
-    store.tagging().expect("tags").tags(&ObjectRef::from(Key::from(key.to_owned()))).await.expect("read")
+    store.details().expect("tags").tags(&ObjectRef::from(Key::from(key.to_owned()))).await.expect("read")
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -200,6 +200,25 @@ async fn a_change_of_metadata_or_class_sends_no_bytes_and_cold_copies_are_left_a
     assert_eq!((cold.user["colour"].as_str(), cold.storage_class.as_deref()), ("blue", Some("IA")));
     let printed = sync(&[]).await;
     assert!(printed.contains("copied 0 objects") && printed.contains("3 unchanged"), "{printed}");
+}
+
+#[tokio::test]
+async fn acls_are_kept_in_the_other_clouds_words() {
+    let clouds = Clouds::new().await;
+    for word in ["private", "public-read", "public-read-write", "authenticated-read"] {
+        write(&clouds.first, word, 10, Attributes { acl: Some(word.into()), ..Attributes::default() }).await;
+    }
+    let options = || Options { acl: AclChoice::Keep, ..Options::default() };
+    let away = clouds.sync(&clouds.first, &clouds.middle, options()).await;
+    assert_eq!((away.copied, away.losses.iter().map(|(_, attribute, _, count)| (attribute, count)).collect::<Vec<_>>()), (4, vec![(Attribute::Acl, 1)]));
+    assert_eq!(clouds.sync(&clouds.middle, &clouds.last, options()).await.copied, 4);
+    let acl =
+        async |store: &Arc<dyn Storage>, key: &str| store.details().expect("details").acl(&ObjectRef::from(Key::from(key.to_owned()))).await.expect("read");
+    for word in ["private", "public-read", "public-read-write"] {
+        assert_eq!(acl(&clouds.middle, word).await, Acl::Canned(word.into()));
+        assert_eq!(acl(&clouds.last, word).await, Acl::Canned(word.into()));
+    }
+    assert_eq!(acl(&clouds.middle, "authenticated-read").await, Acl::Bucket);
 }
 
 #[tokio::test]

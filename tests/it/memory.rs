@@ -17,8 +17,8 @@ use dragon::storage::Key;
 use dragon::storage::location::Location;
 use dragon::storage::memory::MemoryStore;
 use dragon::storage::{
-    Archive, Capabilities, Deleted, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput,
-    ServerCopy, Storage, StoredPart, Tagging,
+    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
+    PutOutput, ServerCopy, Storage, StoredPart,
 };
 use dragon::transfer::{Context, Job, Options, run};
 use futures::StreamExt;
@@ -123,7 +123,7 @@ impl Storage for Numbers {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         None
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Object {
     part_lens: Vec<u64>,
     pub(super) info: ObjectInfo,
     pub(super) tags: BTreeMap<String, String>,
+    pub(super) acl: Option<String>,
     /// From when until when a restored copy can be read.
     thawed: Option<(Timestamp, Timestamp)>,
 }
@@ -161,12 +162,12 @@ impl Object {
     }
 
     fn new(chunks: Vec<Bytes>, crc64: Crc64, checksums: Checksums, etag: ETag, mut attributes: Attributes, options: &MemoryOptions) -> Self {
-        // An ACL is set, never read; tags are read apart.
-        attributes.acl = None;
+        // Both are read apart.
+        let acl = attributes.acl.take();
         let tags = std::mem::take(&mut attributes.tags);
         let modified = Some(whole_second(options.clock.now()));
         let info = ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() };
-        Self { chunks, crc64, part_lens: Vec::new(), info, tags, thawed: None }
+        Self { chunks, crc64, part_lens: Vec::new(), info, tags, acl, thawed: None }
     }
 
     /// How large one of the parts is that made this object.

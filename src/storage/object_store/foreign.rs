@@ -14,8 +14,8 @@ use os::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreEx
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Archive, Attributes, Capabilities, Condition, Deleted, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart, ObjectInfo,
-    ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Tagging, payload,
+    Archive, Attributes, Capabilities, Condition, Deleted, Details, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart,
+    ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, payload,
 };
 
 /// Bodies up to this many bytes go as one put, larger ones as a multipart write with parts of this size.
@@ -234,7 +234,7 @@ impl Storage for ForeignStore {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         None
     }
 

@@ -19,7 +19,7 @@ use crate::storage::object::{ObjectInfo, ObjectRef};
 use crate::storage::payload::{Payload, exactly};
 use crate::storage::transport::Response;
 use crate::storage::transport::xml::{self, versioning_is_off};
-use crate::storage::{Condition, Get, GetOutput, Put, PutOutput, RestoreTier, Restoring};
+use crate::storage::{Acl, Condition, Get, GetOutput, Put, PutOutput, RestoreTier, Restoring};
 
 /// Largest answer without an object in it, other than listings.
 pub(super) const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -52,6 +52,13 @@ impl Bucket {
         let request = Request::new("tags", Method::GET, Some(&object.key)).flag("tagging").with_some("versionId", object.version.as_ref());
         let body = self.send(&request).await?.collect(ANSWER_BYTES_MAX).await;
         body.and_then(|body| xml::tags(&body)).map_err(|e| self.place(&request, e))
+    }
+
+    pub(super) async fn acl(&self, object: &ObjectRef) -> Result<Acl> {
+        self.check_key(&object.key)?;
+        let request = Request::new("acl", Method::GET, Some(&object.key)).flag("acl").with_some("versionId", object.version.as_ref());
+        let body = self.send(&request).await?.collect(ANSWER_BYTES_MAX).await;
+        body.and_then(|body| xml::acl(&body)).map_err(|e| self.place(&request, e))
     }
 
     /// RestoreObject (protocol.md section 4): 202 the first time, 200 where the copy is there already. The class Archive knows no tiers.

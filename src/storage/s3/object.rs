@@ -21,7 +21,7 @@ use crate::storage::transport::Response;
 use crate::storage::transport::target::encode_path;
 use crate::storage::transport::xml::{self, ErrorDocument};
 use crate::storage::{
-    Attributes, Checksums, Condition, ETag, Get, GetOutput, Key, ObjectInfo, ObjectRef, Payload, PresignMethod, Put, PutOutput, RestoreTier, Restoring,
+    Acl, Attributes, Checksums, Condition, ETag, Get, GetOutput, Key, ObjectInfo, ObjectRef, Payload, PresignMethod, Put, PutOutput, RestoreTier, Restoring,
     StoredPart, payload,
 };
 
@@ -70,6 +70,12 @@ pub(super) async fn tags(bucket: &Bucket, object: &ObjectRef) -> Result<BTreeMap
     check_key(&object.key)?;
     let call = Call::new(Method::GET, Some(&object.key)).flag("tagging").with_some("versionId", object.version.as_ref());
     xml::tags(&bucket.send(&call).await?.collect(ANSWER_BYTES_MAX).await?)
+}
+
+pub(super) async fn acl(bucket: &Bucket, object: &ObjectRef) -> Result<Acl> {
+    check_key(&object.key)?;
+    let call = Call::new(Method::GET, Some(&object.key)).flag("acl").with_some("versionId", object.version.as_ref());
+    xml::acl(&bucket.send(&call).await?.collect(ANSWER_BYTES_MAX).await?)
 }
 
 /// RestoreObject (protocol.md section 4): 202 the first time, 200 where the copy is there already.

@@ -19,7 +19,7 @@ mod scan;
 
 pub(in crate::storage) use body::{complete_body, delete_body, xml_can_hold};
 pub(in crate::storage) use document::{
-    DeleteOutcome, ErrorDocument, UploadsPage, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, restore_body, tags,
+    DeleteOutcome, ErrorDocument, UploadsPage, acl, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, restore_body, tags,
     upload_id, versioning_is_off,
 };
 pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listing, walk_listing};

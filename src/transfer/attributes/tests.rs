@@ -1,6 +1,7 @@
 use super::*;
 use crate::storage::memory::MemoryOptions;
 use crate::storage::{ETag, Encryption};
+use crate::transfer::job::AclChoice;
 use proptest::prelude::*;
 
 fn rules(metadata: MetadataRule, bytes_max: usize) -> Capabilities {
@@ -52,7 +53,7 @@ fn headers_and_metadata_go_along() {
 
 #[test]
 fn the_operator_says_how_it_is_stored_and_whether_it_is_stamped() {
-    let options = Options { storage_class: ClassChoice::Named("IA".into()), acl: Some("private".into()), stamp: false, ..Options::default() };
+    let options = Options { storage_class: ClassChoice::Named("IA".into()), acl: AclChoice::Named("private".into()), stamp: false, ..Options::default() };
     let carried = Carrier { source: &s3(), destination: &oss(), options: &options }.carry(&object(&[]), None).expect("within limits");
     assert_eq!((carried.attributes.storage_class.as_deref(), carried.attributes.acl.as_deref()), (Some("IA"), Some("private")));
     assert!(carried.attributes.user.is_empty());
@@ -163,6 +164,24 @@ fn encryption_is_kept_in_the_other_clouds_words() {
     assert_eq!(keep(&there, &here, "SM4", None), (plain("AES256"), 0));
     assert_eq!(keep(&here, &here, "aws:kms", Some("key")), (Some(("aws:kms".into(), Some("key".into()))), 0));
     assert_eq!(keep(&here, &there, "rot13", None), (None, 1));
+}
+
+#[test]
+fn acls_are_kept_where_both_have_them() {
+    let (here, there) = (service(Service::S3), service(Service::Oss));
+    let keep = |source: &Capabilities, destination: &Capabilities, acl: Acl| {
+        let mut carried = Carried::default();
+        Carrier { source, destination, options: &Options::default() }.carry_acl(&acl, &mut carried);
+        (carried.attributes.acl, carried.changes.len())
+    };
+    let canned = |word: &str| Acl::Canned(word.to_owned());
+    assert_eq!(keep(&here, &there, canned("private")), (Some("private".into()), 0), "its bucket may be public");
+    assert_eq!(keep(&there, &here, canned("private")), (None, 0), "S3's objects are private");
+    assert_eq!(keep(&there, &here, canned("public-read")), (Some("public-read".into()), 0));
+    assert_eq!(keep(&there, &here, Acl::Bucket), (None, 0));
+    assert_eq!(keep(&here, &there, canned("authenticated-read")), (None, 1));
+    assert_eq!(keep(&here, &here, canned("authenticated-read")), (Some("authenticated-read".into()), 0));
+    assert_eq!(keep(&here, &there, Acl::Grants), (None, 1));
 }
 
 #[test]

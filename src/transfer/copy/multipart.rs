@@ -72,7 +72,7 @@ impl Copier {
         let info = reader.look().await?;
         let reader = &Reader { etag: info.etag.clone(), ..reader.clone() };
         let (witness, cuts) = reader.witness(&info, self.options.no_md5).await?;
-        let carried = self.carry_with_tags(task, &info, None).await?;
+        let carried = self.carry_all(task, &info, None).await?;
         let freight = Freight {
             key: &task.key,
             destination_key: &task.destination_key,

@@ -28,7 +28,7 @@ impl Copier {
         let Some(server) = destination.server_copy().filter(|s| s.can_copy_from(own) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
         let (known, stated) = (known_checksums(here), known_checksums(there));
         let Agreement::Equal(algorithm) = known.agreement(&stated) else { return Ok(None) };
-        let mut carried = self.carry_with_tags(task, here, None).await?;
+        let mut carried = self.carry_all(task, here, None).await?;
         let attributes = &mut carried.attributes;
         let asked = Class::find(destination.capabilities().service, attributes.storage_class.as_deref().unwrap_or_default());
         if asked.zip(self.class_of(there)).is_none_or(|(asked, held)| asked.depth <= held.depth) {

@@ -15,7 +15,7 @@ impl Copier {
         let info = reader.look().await?;
         let reader = &Reader { etag: info.etag.clone(), ..reader.clone() };
         let (witness, cuts) = reader.witness(&info, self.options.no_md5).await?;
-        let carried = self.carry_with_tags(task, &info, None).await?;
+        let carried = self.carry_all(task, &info, None).await?;
         let _reserved = self.budget.reserve(STREAM_WINDOW_BYTES).await?;
         let judge = witness.clone();
         let (payload, seen) = passing(reader.clone(), None, witness.digester(&cuts), move |crc, digester| judge.judge(crc, digester.cloned()).map(drop));

@@ -11,7 +11,7 @@ impl Copier {
         let _reserved = self.budget.reserve(task.size).await?;
         let read = reader.read(None).await?;
         let source_proof = self.prove_source(reader, &read).await?;
-        let carried = self.carry_with_tags(task, &read.info, Some(&read.crc)).await?;
+        let carried = self.carry_all(task, &read.info, Some(&read.crc)).await?;
         let put = Put { attributes: carried.attributes, checksums: Some(read.crc.checksums()), condition: None };
         let payload = Payload::from_chunks(read.chunks.clone());
         let mut held = InHand::new(&read.chunks, read.crc);

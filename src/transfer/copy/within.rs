@@ -20,6 +20,7 @@ impl Copier {
         }
         // The service copies tags by itself.
         let carried = self.carry(&ObjectInfo { tags: None, ..info.clone() }, None)?;
+        let carried = self.with_acl(task, carried).await?;
         let pin = Some(&task.etag).filter(|e| !e.is_empty());
         let stream = self.streams.open().await?;
         let output = match server.copy(&from.bucket, &ObjectRef::from(&task.source_key), pin, &task.destination_key, &carried.attributes).await {

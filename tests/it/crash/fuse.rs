@@ -12,8 +12,8 @@ use dragon::error::Result;
 use dragon::journal::{Checkpoint, Event, Flight, FlightId, Intent, Journal, Outcome, Proved};
 use dragon::storage::checksum::Checksums;
 use dragon::storage::{
-    Archive, Attributes, Capabilities, Complete, Deleted, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload, Page, Part,
-    Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Tagging, Upload, UploadId,
+    Archive, Attributes, Capabilities, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
+    Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -159,7 +159,7 @@ impl Storage for FusedStore {
         None
     }
 
-    fn tagging(&self) -> Option<&dyn Tagging> {
+    fn details(&self) -> Option<&dyn Details> {
         None
     }
 

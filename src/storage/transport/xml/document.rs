@@ -12,7 +12,7 @@ use crate::storage::checksum::{Algorithm, Checksums, Composite};
 use crate::storage::key::{Key, escape};
 use crate::storage::object::{ETag, ObjectRef};
 use crate::storage::transport::target::decode_form;
-use crate::storage::{BucketInfo, OpenUpload, Part, RestoreTier, Upload, UploadId};
+use crate::storage::{Acl, BucketInfo, OpenUpload, Part, RestoreTier, Upload, UploadId};
 
 /// What an `<Error>` says. Absent elements are empty. A person will read it, so what could steer a terminal is escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +69,40 @@ pub(in crate::storage) fn tags(body: &[u8]) -> Result<BTreeMap<String, String>> 
     let root = Element::parse(body, &["Tagging"])?;
     let set = root.child("TagSet").ok_or_else(|| broken("it has no TagSet"))?;
     set.all("Tag").map(|tag| Ok((tag.require("Key")?.to_owned(), tag.text("Value").unwrap_or_default().to_owned()))).collect()
+}
+
+/// The groups that S3's grants name (Amazon S3 API reference, "Grantee").
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
+const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+
+/// The canned ACL that an answer amounts to: OSS names it, S3 lists the grants that it stands for.
+pub(in crate::storage) fn acl(body: &[u8]) -> Result<Acl> {
+    let root = Element::parse(body, &["AccessControlPolicy"])?;
+    let list = root.child("AccessControlList").ok_or_else(|| broken("it has no AccessControlList"))?;
+    if let Some(canned) = list.text("Grant").map(str::trim).filter(|canned| !canned.is_empty()) {
+        return Ok(if canned == "default" { Acl::Bucket } else { Acl::Canned(canned.to_owned()) });
+    }
+    let owner = root.child("Owner").and_then(|owner| owner.text("ID"));
+    let mut granted = Vec::new();
+    for grant in list.all("Grant") {
+        let grantee = grant.child("Grantee").ok_or_else(|| broken("a grant has no grantee"))?;
+        let permission = grant.require("Permission")?;
+        match (grantee.text("URI"), permission) {
+            (Some(ALL_USERS), "READ") => granted.push("public-read"),
+            (Some(ALL_USERS), "WRITE") => granted.push("public-write"),
+            (Some(AUTHENTICATED_USERS), "READ") => granted.push("authenticated-read"),
+            (None, "FULL_CONTROL") if owner.is_some() && grantee.text("ID") == owner => {}
+            _ => return Ok(Acl::Grants),
+        }
+    }
+    granted.sort_unstable();
+    Ok(match granted[..] {
+        [] => Acl::Canned("private".to_owned()),
+        ["public-read"] => Acl::Canned("public-read".to_owned()),
+        ["public-read", "public-write"] => Acl::Canned("public-read-write".to_owned()),
+        ["authenticated-read"] => Acl::Canned("authenticated-read".to_owned()),
+        _ => Acl::Grants,
+    })
 }
 
 /// The body of a request to restore; the two clouds name the element around the tier differently.
