@@ -151,7 +151,7 @@ impl Config {
 
     /// SHA-256 of the text, in hexadecimal digits.
     pub fn revision(&self) -> String {
-        Sha256::digest(self.text.expose().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.text.expose().as_bytes()))
     }
 
     /// Says so where the file holds secrets and others can read it.

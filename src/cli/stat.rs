@@ -97,16 +97,15 @@ fn facts(info: &ObjectInfo) -> BTreeMap<&'static str, String> {
 
 /// Checksums in the clouds' own spelling: OSS's CRC-64 in decimal, the rest in hexadecimal.
 fn checksums(checksums: &Checksums) -> BTreeMap<&'static str, String> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let composite = checksums.composite.as_ref().map(|c| format!("{} {}-{}", c.algorithm, hex(&c.digest), c.parts));
+    let composite = checksums.composite.as_ref().map(|c| format!("{} {}-{}", c.algorithm, hex::encode(&c.digest), c.parts));
     let all = [
         ("crc64xz", checksums.crc64xz.map(|crc| crc.to_string())),
         ("crc64nvme", checksums.crc64nvme.map(|crc| format!("{crc:016x}"))),
         ("crc32c", checksums.crc32c.map(|crc| format!("{crc:08x}"))),
         ("crc32", checksums.crc32.map(|crc| format!("{crc:08x}"))),
-        ("sha1", checksums.sha1.map(|d| hex(&d))),
-        ("sha256", checksums.sha256.map(|d| hex(&d))),
-        ("md5", checksums.md5.map(|d| hex(&d))),
+        ("sha1", checksums.sha1.map(|d| hex::encode(d))),
+        ("sha256", checksums.sha256.map(|d| hex::encode(d))),
+        ("md5", checksums.md5.map(|d| hex::encode(d))),
         ("composite", composite),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

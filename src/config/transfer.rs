@@ -127,6 +127,9 @@ pub struct Copying {
     /// Canned ACL at the destination (private, bucket-owner-full-control, ...), or `keep` for the source's: one more request an object
     #[arg(long, value_name = "ACL")]
     pub acl: Option<String>,
+    /// Also look for changes of metadata, tags and ACL that no listing shows: two requests and more for each object that is the same
+    #[arg(long)]
+    pub check_metadata: bool,
     /// Carry tags as well; for objects in S3 it takes one more request
     #[arg(long)]
     pub tags: bool,
@@ -180,6 +183,7 @@ impl Copying {
             sse: section.text("sse"),
             sse_kms_key_id: section.text("sse_kms_key_id"),
             acl: section.text("acl"),
+            check_metadata: section.flag("check_metadata"),
             tags: section.flag("tags"),
             thaw: section.flag("thaw"),
             thaw_days: section.number("thaw_days").and_then(|days| u16::try_from(days).ok()),
@@ -241,6 +245,7 @@ impl Copying {
             bytes_max: self.thaw_max_bytes,
             dry_run: false,
         });
+        options.check_metadata = self.check_metadata;
         (options.tags, options.strict, options.touch_cold) = (self.tags, self.strict, self.touch_cold);
         options.stamp = !self.no_stamp;
         options.no_md5 = self.no_md5;

@@ -369,7 +369,7 @@ fn last_line(file: &mut File) -> std::io::Result<(Option<Vec<u8>>, u64)> {
 }
 
 fn digest(line: &[u8]) -> String {
-    Sha256::digest(line).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(line))
 }
 
 fn broken(path: &Path, why: &str) -> Error {

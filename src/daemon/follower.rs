@@ -192,6 +192,8 @@ impl Follower {
         let options = &mut opened.job.options;
         options.delete = false;
         options.report_unchanged = true;
+        // An event may tell of tags or an ACL alone, which no listing shows.
+        options.check_metadata = true;
         options.files_from = Some(KeyFile { path: spool.path().to_owned(), separator: 0 });
         let progress = self.board.face().beside.clone();
         let tools = Tools {

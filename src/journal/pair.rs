@@ -82,7 +82,7 @@ impl Pair {
         if let Some(share) = &self.share {
             hash.update(share.as_bytes());
         }
-        hash.finalize()[..16].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        hex::encode(&hash.finalize()[..16])
     }
 
     /// Whether the source stands second in the pair's own order.

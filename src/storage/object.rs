@@ -157,8 +157,8 @@ pub struct Attributes {
     pub encryption: Option<Encryption>,
     /// Canned ACL to set on a write, in the destination service's words. Never read.
     pub acl: Option<String>,
-    /// Tags to set on a write. Never read here: see [`Details`](super::Details).
-    pub tags: BTreeMap<String, String>,
+    /// Tags to set on a write; `None` leaves a copy within a service those of its source. Never read here: see [`Details`](super::Details).
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// Server-side encryption.

@@ -104,7 +104,7 @@ impl Carrier<'_> {
             let names: Vec<_> = left.keys().map(|name| name.escape_debug().to_string()).collect();
             carried.changes.push(Change::lost(Attribute::Tags, "OSS holds tags of letters, digits, spaces and +-=._:/ only").with(names.join(", ")));
         }
-        carried.attributes.tags = kept;
+        carried.attributes.tags = Some(kept);
     }
 
     /// The class to ask the destination for (`None` is the bucket's default), and the one to remember where it does not say it all.

@@ -209,8 +209,10 @@ impl Copier {
     /// The same with what HEAD does not tell, where it is to go along.
     async fn carry_all(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
         let mut carried = self.carry(info, crc)?;
-        let tags = self.tags(task, info).await?;
-        self.carrier().carry_tags(tags, &mut carried);
+        if self.options.tags {
+            let tags = self.tags(task, info).await?;
+            self.carrier().carry_tags(tags, &mut carried);
+        }
         self.with_acl(task, carried).await
     }
 
@@ -232,7 +234,7 @@ impl Copier {
             None => self.source.capabilities().service == Service::Oss,
         };
         match self.source.details() {
-            Some(tagging) if self.options.tags && !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
+            Some(tagging) if !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
             _ => Ok(BTreeMap::new()),
         }
     }

@@ -194,6 +194,9 @@ pub struct Options {
     pub encryption: EncryptionChoice,
     /// Who may read and write copies. Default: the bucket says it.
     pub acl: AclChoice,
+    /// Also look at what stands beside the bytes of objects that are the same: two requests each, and one for tags at each end. Default: no,
+    /// what a listing or the journal shows is enough.
+    pub check_metadata: bool,
     /// Carry tags: a request more for an object that has some, or may have. Default: no.
     pub tags: bool,
     /// Ask for what lies in an archive at the source, within this budget a day; a later run copies it. Default: no, such objects are parked.
@@ -239,6 +242,7 @@ impl Default for Options {
             storage_class: ClassChoice::default(),
             encryption: EncryptionChoice::default(),
             acl: AclChoice::default(),
+            check_metadata: false,
             tags: false,
             thaw: None,
             strict: false,

@@ -348,7 +348,7 @@ pub(super) fn same_attributes(a: &Attributes, b: &Attributes) -> bool {
     let plain = |attributes: &Attributes| {
         let mut plain = attributes.clone();
         plain.user.retain(|name, _| !name.starts_with(stamp::PREFIX));
-        (plain.storage_class, plain.encryption, plain.acl) = (None, None, None);
+        (plain.storage_class, plain.encryption, plain.acl, plain.tags) = (None, None, None, None);
         plain
     };
     plain(a) == plain(b)

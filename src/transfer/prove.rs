@@ -5,7 +5,6 @@
 //! Invariant: two values that differ are always an error that names both; nothing here turns a difference into a weaker proof.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,7 +102,7 @@ impl Witness {
             return Ok(proof);
         }
         let over = if proof == Proof::Composite { " over its parts" } else { "" };
-        Err(Error::integrity(format!("the bytes read have {algorithm}{over} {}, and the source states {}", hex(&actual), hex(expected))))
+        Err(Error::integrity(format!("the bytes read have {algorithm}{over} {}, and the source states {}", hex::encode(&actual), hex::encode(expected))))
     }
 }
 
@@ -128,7 +127,9 @@ pub(crate) fn judge(stated: &Checksums, ours: &Crc64, done: &str, who: &str) -> 
 /// Compares an MD5 with an ETag that is one.
 pub(crate) fn judge_md5(etag: &ETag, ours: &[u8; 16]) -> Result<Proof> {
     match etag.md5() {
-        Some(stated) if stated != *ours => Err(Error::integrity(format!("the bytes sent have md5 {}, and the destination states the ETag {etag}", hex(ours)))),
+        Some(stated) if stated != *ours => {
+            Err(Error::integrity(format!("the bytes sent have md5 {}, and the destination states the ETag {etag}", hex::encode(ours))))
+        }
         Some(_) => Ok(Proof::Md5),
         None => Ok(Proof::None),
     }
@@ -269,14 +270,6 @@ impl Hash {
         let fresh = Self::new(algorithm).unwrap_or_else(|| self.clone());
         std::mem::replace(self, fresh).finish()
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

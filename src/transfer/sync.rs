@@ -137,6 +137,11 @@ impl Engine {
                     };
                 }
                 Decision::Skip => {
+                    if self.options.check_metadata
+                        && let Some(what) = self.check_metadata(subject).await?
+                    {
+                        return Ok(what);
+                    }
                     if looked {
                         self.learn(subject).await?;
                     }
@@ -256,6 +261,23 @@ impl Engine {
             None if is_archived() => Ok(What::Warned("it went into an archive at the source, and the service cannot give its copy the class that is like it")),
             None => self.carry(task, replaced).await,
         }
+    }
+
+    /// Looks at what stands beside the bytes of both, and renews the copy where it differs. `None`: it does not.
+    async fn check_metadata(&self, subject: &mut Subject) -> Result<Option<What>> {
+        let (Side::Present(source), Side::Present(destination)) = (subject.source.clone(), subject.destination.clone()) else { return Ok(None) };
+        if self.ends.source_is_local() || self.ends.destination_is_local() {
+            return Ok(None);
+        }
+        if subject.infos().is_none() {
+            self.look(subject, Look { source: true, destination: true, read: false }).await?;
+        }
+        let Some((here, there)) = subject.infos() else { return Ok(None) };
+        let task = self.task(&source, Reason::Metadata);
+        if here.etag != task.etag || self.copier.has_metadata_of(&task, here, there).await? {
+            return Ok(None);
+        }
+        self.renew(&task, Some(&destination), here, there).await.map(Some)
     }
 
     /// Records a proved copy.
@@ -469,7 +491,7 @@ impl Stage for Sync {
         };
         match plan::decide(&self.engine.rules(), pairing, &Evidence::default()) {
             Decision::Pass => Step::Pass,
-            Decision::Skip if self.engine.is_unfinished(pairing.key) => Step::Work(Box::new(Subject::listed(pairing))),
+            Decision::Skip if self.engine.options.check_metadata || self.engine.is_unfinished(pairing.key) => Step::Work(Box::new(Subject::listed(pairing))),
             Decision::Skip if self.engine.options.report_unchanged => done(Ok(What::Skipped)),
             Decision::Skip => {
                 self.count_skipped();

@@ -90,7 +90,7 @@ fn everything(class: &str) -> Attributes {
         storage_class: Some(class.to_owned()).filter(|class| class != "STANDARD"),
         encryption: Some(Encryption { algorithm: "aws:kms".into(), key_id: None }),
         acl: None,
-        tags: map(&[("team", "data + more=1"), ("empty", ""), ("a/b:c", "d.e_f-g")]),
+        tags: Some(map(&[("team", "data + more=1"), ("empty", ""), ("a/b:c", "d.e_f-g")])),
     }
 }
 
@@ -141,14 +141,14 @@ async fn a_round_trip_by_way_of_the_other_cloud_keeps_everything() {
 #[tokio::test]
 async fn what_would_be_lost_is_foretold_and_refused_by_strict() {
     let clouds = Clouds::new().await;
-    write(&clouds.first, "tagged", 10, Attributes { tags: map(&[("a", "b")]), ..Attributes::default() }).await;
+    write(&clouds.first, "tagged", 10, Attributes { tags: Some(map(&[("a", "b")])), ..Attributes::default() }).await;
     write(&clouds.first, "plain", 10, Attributes::default()).await;
     let foretold = clouds.sync(&clouds.first, &clouds.middle, Options { dry_run: true, ..Options::default() }).await;
     let lost: Vec<_> = foretold.losses.iter().map(|(fate, attribute, _, count)| (fate, attribute, count)).collect();
     assert_eq!((foretold.copied, lost), (2, vec![(Fate::Lost, Attribute::Tags, 1)]));
     let strict = clouds.sync(&clouds.first, &clouds.middle, Options { strict: true, ..Options::default() }).await;
     assert_eq!((strict.copied, strict.failed), (1, 1));
-    write(&clouds.first, "odd", 10, Attributes { tags: map(&[("区", "1"), ("plain", "2")]), ..Attributes::default() }).await;
+    write(&clouds.first, "odd", 10, Attributes { tags: Some(map(&[("区", "1"), ("plain", "2")])), ..Attributes::default() }).await;
     let odd = clouds.sync(&clouds.first, &clouds.middle, Options { tags: true, filter: only("odd"), ..Options::default() }).await;
     assert_eq!((odd.copied, odd.losses.iter().map(|(_, attribute, ..)| attribute).collect::<Vec<_>>()), (1, vec![Attribute::Tags]));
     assert_eq!(tags(&clouds.middle, "odd").await, map(&[("plain", "2")]), "OSS holds no other letters");
@@ -162,7 +162,7 @@ async fn a_change_of_metadata_or_class_sends_no_bytes_and_cold_copies_are_left_a
     let with = |colour: &str, class: Option<&str>| Attributes {
         user: map(&[("colour", colour)]),
         storage_class: class.map(str::to_owned),
-        tags: map(&[("kept", "yes")]),
+        tags: Some(map(&[("kept", "yes")])),
         ..Attributes::default()
     };
     for (key, class) in [("warm", None), ("cold", Some("STANDARD_IA")), ("sinks", None)] {
@@ -219,6 +219,33 @@ async fn acls_are_kept_in_the_other_clouds_words() {
         assert_eq!(acl(&clouds.last, word).await, Acl::Canned(word.into()));
     }
     assert_eq!(acl(&clouds.middle, "authenticated-read").await, Acl::Bucket);
+}
+
+#[tokio::test]
+async fn what_no_listing_shows_is_found_by_looking() {
+    let clouds = Clouds::new().await;
+    let with = |colour: &str, team: &str| Attributes { user: map(&[("under_score", colour)]), tags: Some(map(&[("team", team)])), ..Attributes::default() };
+    for key in ["metadata", "tags", "cleared", "same"] {
+        write(&clouds.first, key, 10, with("red", "a")).await;
+    }
+    let options = |check_metadata| Options { tags: true, check_metadata, ..Options::default() };
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(false)).await.copied, 4);
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(true)).await.copied, 0, "nothing has changed");
+    let renew = async |key: &str, attributes: Attributes| {
+        let key = Key::from(key.to_owned());
+        clouds.first.server_copy().expect("S3 copies").copy("first", &ObjectRef::from(&key), None, &key, &attributes).await.expect("copied onto itself");
+    };
+    renew("metadata", with("blue", "a")).await;
+    renew("tags", with("red", "b")).await;
+    renew("cleared", Attributes { tags: Some(BTreeMap::new()), ..with("red", "a") }).await;
+    clouds.server.reset_traffic();
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(false)).await.copied, 0, "their ETags are the same");
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(true)).await.copied, 3);
+    assert_eq!(clouds.server.traffic(Cloud::S3).operation("GetObject"), 0, "no bytes were read");
+    assert_eq!(head(&clouds.middle, "metadata").await.attributes.user["under-x5f-score"], "blue");
+    assert_eq!(tags(&clouds.middle, "tags").await, map(&[("team", "b")]));
+    assert_eq!(tags(&clouds.middle, "cleared").await, map(&[]));
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, options(true)).await.copied, 0);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ impl fmt::Debug for Token {
 pub(super) fn random() -> Result<String> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::new(ErrorKind::Local, "this machine has no randomness to give"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Body {
 
     pub(super) fn etag(&self, options: &MemoryOptions) -> ETag {
         match options.stated {
-            Stated::Crc64 | Stated::Md5 => ETag::new(&hex(&self.md5)),
+            Stated::Crc64 | Stated::Md5 => ETag::new(&hex::encode(self.md5)),
             Stated::Composite | Stated::Nothing => opaque_etag(options),
         }
     }
@@ -102,7 +102,7 @@ impl Object {
         let etag = match options.stated {
             Stated::Crc64 | Stated::Md5 => {
                 let digests: Vec<u8> = parts.iter().flat_map(|p| p.md5).collect();
-                ETag::new(&format!("{}-{count}", hex(&Md5::digest(digests))))
+                ETag::new(&format!("{}-{count}", hex::encode(Md5::digest(digests))))
             }
             Stated::Composite | Stated::Nothing => opaque_etag(options),
         };
@@ -116,7 +116,7 @@ impl Object {
     /// This object's bytes with other attributes, as a copy makes it.
     pub(super) fn copied(&self, attributes: Attributes, options: &MemoryOptions) -> Self {
         let (checksums, etag) = (self.info.checksums.clone(), self.info.etag.clone());
-        let keeps_tags = attributes.tags.is_empty();
+        let keeps_tags = attributes.tags.is_none();
         let mut copy = Self::new(self.chunks.clone(), self.crc64, checksums, etag, attributes, options);
         if keeps_tags {
             copy.tags.clone_from(&self.tags);
@@ -164,7 +164,7 @@ impl Object {
     fn new(chunks: Vec<Bytes>, crc64: Crc64, checksums: Checksums, etag: ETag, mut attributes: Attributes, options: &MemoryOptions) -> Self {
         // Both are read apart.
         let acl = attributes.acl.take();
-        let tags = std::mem::take(&mut attributes.tags);
+        let tags = attributes.tags.take().unwrap_or_default();
         let modified = Some(whole_second(options.clock.now()));
         let info = ObjectInfo { size: crc64.len, etag, modified, checksums, attributes, ..ObjectInfo::default() };
         Self { chunks, crc64, part_lens: Vec::new(), info, tags, acl, thawed: None }
@@ -254,12 +254,4 @@ fn opaque_etag(options: &MemoryOptions) -> ETag {
 /// Both clouds keep last-modified to the second.
 fn whole_second(time: Timestamp) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc)).unwrap_or(time)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }

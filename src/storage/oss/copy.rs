@@ -32,7 +32,7 @@ impl Bucket {
             request.headers.insert("x-oss-copy-source-if-match", etag_value(&etag.quoted())?);
         }
         let mut request = request.header("x-oss-metadata-directive", "REPLACE");
-        if !attributes.tags.is_empty() {
+        if attributes.tags.is_some() {
             request = request.header("x-oss-tagging-directive", "Replace");
         }
         let response = self.send(&request).await?;

@@ -50,8 +50,8 @@ impl WriteDefaults {
                 headers.insert(HeaderName::from_static(name), value);
             }
         }
-        if !attributes.tags.is_empty() {
-            let value = HeaderValue::try_from(text::tags(&attributes.tags)).map_err(|e| Error::invalid("the tags fit into no header").caused_by(e))?;
+        if let Some(tags) = attributes.tags.as_ref().filter(|tags| !tags.is_empty()) {
+            let value = HeaderValue::try_from(text::tags(tags)).map_err(|e| Error::invalid("the tags fit into no header").caused_by(e))?;
             headers.insert(HeaderName::from_static("x-oss-tagging"), value);
         }
         write_user(attributes, &mut headers)?;
@@ -150,7 +150,7 @@ impl Headers<'_> {
                 storage_class: self.text("x-oss-storage-class"),
                 encryption: encryption.map(|algorithm| Encryption { algorithm, key_id: self.text("x-oss-server-side-encryption-key-id") }),
                 acl: None,
-                tags: std::collections::BTreeMap::new(),
+                tags: None,
             },
             parts: None,
             tags: self.number("x-oss-tagging-count").and_then(|count| u32::try_from(count).ok()),

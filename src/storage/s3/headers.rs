@@ -43,8 +43,8 @@ pub(super) fn write_attributes(headers: &mut HeaderMap, attributes: &Attributes,
             set(headers, name, value)?;
         }
     }
-    if !attributes.tags.is_empty() {
-        set(headers, "x-amz-tagging", &text::tags(&attributes.tags))?;
+    if let Some(tags) = attributes.tags.as_ref().filter(|tags| !tags.is_empty()) {
+        set(headers, "x-amz-tagging", &text::tags(tags))?;
     }
     for (name, value) in &attributes.user {
         headers.insert(header_name(&format!("{META}{name}"))?, text::encode(value));
@@ -90,7 +90,7 @@ pub(super) fn read_info(headers: &HeaderMap) -> Result<ObjectInfo> {
         encryption: header("x-amz-server-side-encryption")
             .map(|algorithm| Encryption { algorithm, key_id: header("x-amz-server-side-encryption-aws-kms-key-id") }),
         acl: None,
-        tags: BTreeMap::new(),
+        tags: None,
     };
     let size = header("content-length").and_then(|v| v.parse().ok()).ok_or_else(|| Error::integrity("the answer does not say how long the object is"))?;
     Ok(ObjectInfo {

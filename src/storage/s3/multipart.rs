@@ -161,7 +161,7 @@ fn multipart_etag(parts: &[Part]) -> Option<ETag> {
     for part in parts {
         md5.update(part.etag.md5()?);
     }
-    let hex: String = md5.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let hex = hex::encode(md5.finalize());
     Some(ETag::new(&format!("{hex}-{}", parts.len())))
 }
 

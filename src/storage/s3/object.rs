@@ -253,7 +253,7 @@ pub(super) async fn copy(bucket: &Bucket, from: &str, source: &ObjectRef, if_mat
     if let Some(etag) = if_match {
         set(headers, "x-amz-copy-source-if-match", &etag.quoted())?;
     }
-    if !attributes.tags.is_empty() {
+    if attributes.tags.is_some() {
         set(headers, "x-amz-tagging-directive", "REPLACE")?;
     }
     write_attributes(headers, attributes, &bucket.client.options)?;

@@ -16,7 +16,7 @@ use super::credentials::Held;
 use super::endpoint::Site;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Payload;
-use crate::storage::transport::signature::{Dialect, Scope, hex, plain_value, secret_value};
+use crate::storage::transport::signature::{Dialect, Scope, plain_value, secret_value};
 
 static DIALECT: Dialect = Dialect { algorithm: "AWS4-HMAC-SHA256", prefix: "AWS4", terminator: "aws4_request" };
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -105,7 +105,7 @@ pub(super) async fn payload_sha256(payload: &Payload) -> Result<String> {
     while let Some(chunk) = stream.try_next().await? {
         context.update(&chunk);
     }
-    Ok(hex(context.finish().as_ref()))
+    Ok(hex::encode(context.finish().as_ref()))
 }
 
 #[cfg(test)]

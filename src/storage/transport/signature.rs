@@ -49,9 +49,9 @@ impl<'a> Scope<'a> {
 
     /// The signature of a canonical request, in hexadecimal.
     pub(in crate::storage) fn sign(&self, keys: &SigningKeys, secret: &str, canonical: &[u8]) -> String {
-        let digest = hex(digest(&SHA256, canonical).as_ref());
+        let digest = hex::encode(digest(&SHA256, canonical).as_ref());
         let to_sign = [self.dialect.algorithm, &self.time, &self.text(), &digest].join("\n");
-        hex(hmac::sign(&keys.of(self, secret), to_sign.as_bytes()).as_ref())
+        hex::encode(hmac::sign(&keys.of(self, secret), to_sign.as_bytes()).as_ref())
     }
 }
 
@@ -124,12 +124,6 @@ pub(in crate::storage) fn secret_value(text: &str) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// Lower-case hexadecimal digits.
-pub(in crate::storage) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +132,6 @@ mod tests {
     fn times_and_digests_are_written_as_the_clouds_read_them() {
         assert_eq!(basic_time("2026-01-02T03:04:05.678Z".parse().expect("a time")), "20260102T030405Z");
         assert_eq!(basic_time("0987-12-31T23:59:59Z".parse().expect("a time")), "09871231T235959Z");
-        assert_eq!(hex(&[0x00, 0x0f, 0xa5, 0xff]), "000fa5ff");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Renews what stands beside the bytes of a copy without sending them: the service copies the object onto itself.
 
+use std::collections::BTreeMap;
+
 use super::{Copier, end_of};
 use crate::error::{ErrorKind, Result};
 use crate::storage::checksum::Agreement;
 use crate::storage::class::Class;
-use crate::storage::{ObjectInfo, ObjectRef};
-use crate::transfer::job::EncryptionChoice;
+use crate::storage::{Acl, ObjectInfo, ObjectRef, Service};
+use crate::transfer::job::{AclChoice, EncryptionChoice};
+use crate::transfer::plan::same_attributes;
 use crate::transfer::stamp::known_checksums;
 use crate::transfer::task::{Copied, CopyTask};
 
@@ -18,6 +21,31 @@ impl Copier {
 
     fn class_of(&self, there: &ObjectInfo) -> Option<&'static Class> {
         Class::find(self.writer.destination.capabilities().service, there.attributes.storage_class.as_deref().unwrap_or_default())
+    }
+
+    /// Whether a copy has what it would get of the source now. Class and encryption are left out: a rule or a bucket may have set them.
+    pub(crate) async fn has_metadata_of(&self, task: &CopyTask, here: &ObjectInfo, there: &ObjectInfo) -> Result<bool> {
+        let meant = self.carry_all(task, here, None).await?.attributes;
+        let object = ObjectRef::from(&task.destination_key);
+        let destination = &self.writer.destination;
+        if !same_attributes(&meant, &there.attributes) {
+            return Ok(false);
+        }
+        let Some(details) = destination.details() else { return Ok(true) };
+        if let Some(tags) = &meant.tags {
+            let held = if there.tags.is_some_and(|count| count > 0) || destination.capabilities().service != Service::Oss {
+                details.tags(&object).await?
+            } else {
+                BTreeMap::new()
+            };
+            if held != *tags {
+                return Ok(false);
+            }
+        }
+        match &meant.acl {
+            Some(acl) if self.options.acl == AclChoice::Keep => Ok(details.acl(&object).await? == Acl::Canned(acl.clone())),
+            _ => Ok(true),
+        }
     }
 
     /// Gives a copy what the source has by now. `None` where the bytes must be sent: nothing proves that they are the source's, or the

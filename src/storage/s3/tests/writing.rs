@@ -91,7 +91,7 @@ fn upload() -> Upload {
 
 fn part(number: u32, bytes: &str, echoed: bool) -> Part {
     use md5::{Digest, Md5};
-    let hex: String = Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let hex = hex::encode(Md5::digest(bytes));
     let checksums = if echoed { Checksums { crc64nvme: Some(Crc64::of(bytes.as_bytes()).nvme), ..Checksums::default() } } else { Checksums::default() };
     Part { number, etag: ETag::new(&hex), size: bytes.len() as u64, checksums, modified: None }
 }
