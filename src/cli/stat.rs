@@ -103,9 +103,9 @@ fn checksums(checksums: &Checksums) -> BTreeMap<&'static str, String> {
         ("crc64nvme", checksums.crc64nvme.map(|crc| format!("{crc:016x}"))),
         ("crc32c", checksums.crc32c.map(|crc| format!("{crc:08x}"))),
         ("crc32", checksums.crc32.map(|crc| format!("{crc:08x}"))),
-        ("sha1", checksums.sha1.map(|d| hex::encode(d))),
-        ("sha256", checksums.sha256.map(|d| hex::encode(d))),
-        ("md5", checksums.md5.map(|d| hex::encode(d))),
+        ("sha1", checksums.sha1.map(hex::encode)),
+        ("sha256", checksums.sha256.map(hex::encode)),
+        ("md5", checksums.md5.map(hex::encode)),
         ("composite", composite),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
