@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::storage::RestoreTier;
-use crate::storage::class::ClassMap;
+use crate::storage::class::{CLASSES, ClassMap};
 use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
@@ -20,7 +20,7 @@ use crate::transfer::{Filter, Options, Shard};
 use super::bandwidth::parse_bandwidth;
 use super::engine::Engine;
 use super::rules::Rules;
-use super::section::Section;
+use super::section::{Section, nearest};
 use super::units::{self, Age, Auto, GiveUp};
 
 /// What takes part.
@@ -257,8 +257,18 @@ impl Copying {
 /// `FROM=TO`, both words of storage classes.
 fn parse_class_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
-        _ => Err("a class and the one that its copies get, such as DEEP_ARCHIVE=ColdArchive".to_owned()),
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+            // A service of somebody else's may have classes of its own; what is nearly a known word is a mistake.
+            for word in [from, to] {
+                if !CLASSES.iter().any(|class| class.word == word)
+                    && let Some(meant) = nearest(word, CLASSES.iter().map(|class| class.word))
+                {
+                    return Err(format!("no class is called '{word}': did you mean '{meant}'?"));
+                }
+            }
+            Ok((from.to_owned(), to.to_owned()))
+        }
+        _ => Err("it takes a class and the one that its copies get, such as DEEP_ARCHIVE=ColdArchive".to_owned()),
     }
 }
 
@@ -273,7 +283,7 @@ fn class_pairs(section: &mut Section<'_>) -> Vec<(String, String)> {
     for text in section.texts("class_map") {
         match parse_class_pair(&text) {
             Ok(pair) => pairs.push(pair),
-            Err(why) => section.problem("class_map", format!("'{text}' is not {why}"), ""),
+            Err(why) => section.problem("class_map", why, ""),
         }
     }
     pairs

@@ -9,17 +9,17 @@
 //!   it there and can go on; else it is aborted, at the latest by [`Copier::abort_abandoned`], which the owner awaits: nothing is spawned.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use super::attributes::{Carried, Carrier};
 use super::budget::MemoryBudget;
 use super::concurrency::Streams;
-use super::job::{AclChoice, Context, Options};
-use super::loss::{Change, Fate};
+use super::job::{AclChoice, ClassChoice, Context, Options};
+use super::loss::{Attribute, Change, Fate};
 use super::parts::{Cutter, Shape};
 use super::progress::{Moving, Progress};
 use super::task::{Copied, CopyTask, Proof};
@@ -59,6 +59,8 @@ pub(crate) struct Copier {
     budget: MemoryBudget,
     /// The gate of all that moves at a time.
     streams: Streams,
+    /// Classes of the source for which the destination has none.
+    refused_classes: Mutex<HashSet<String>>,
 }
 
 /// Why an attempt at an object ended without a copy.
@@ -83,6 +85,7 @@ impl Copier {
             writer: Writer::new(destination, options.no_md5, context),
             budget: context.memory.clone().unwrap_or_else(|| MemoryBudget::new(options.memory_bytes)),
             streams: streams.clone(),
+            refused_classes: Mutex::default(),
             options: options.clone(),
             context: context.clone(),
         }
@@ -95,10 +98,15 @@ impl Copier {
     pub(crate) async fn copy(&self, task: &CopyTask) -> Result<Copied> {
         let moving = Arc::new(self.context.progress.enter(task.source_key.clone(), task.size));
         let mut task = Cow::Borrowed(task);
+        let mut without_class = false;
         for tried in 1.. {
             let error = match self.attempt(&task, &moving, tried > 1).await {
                 Ok(copied) => return Ok(copied),
                 Err(Setback::StartOver(error)) if tried < TRIES_MAX => error,
+                Err(Setback::Final(error)) if !without_class && self.learns_refusal(&task, &error) => {
+                    without_class = true;
+                    error
+                }
                 Err(setback) => return Err(self.give_up(&task, setback).await),
             };
             count_retry(&self.context.progress, &error, "starting the object over");
@@ -112,6 +120,16 @@ impl Copier {
             }
         }
         unreachable!("the loop ends with a return")
+    }
+
+    /// Whether the destination knows no class like the source's: an S3 service of somebody else's may have one class only. Copies of objects of that
+    /// class get the bucket's from now on, and it is told. A class that the operator names is not given up so.
+    fn learns_refusal(&self, task: &CopyTask, error: &Error) -> bool {
+        let refused = matches!(self.options.storage_class, ClassChoice::Mapped(_)) && is_class_refused(error);
+        if refused {
+            self.refused_classes.lock().unwrap_or_else(PoisonError::into_inner).insert(task.storage_class.clone());
+        }
+        refused
     }
 
     /// Ends a copy that did not succeed. One bad part, or bad weather, throws nothing away that a later run can use.
@@ -187,7 +205,12 @@ impl Copier {
 
     /// What to write with a copy of an object, its tags and ACL apart. Refuses what would lose something, where the operator says so.
     fn carry(&self, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
-        let carried = self.carrier().carry(info, crc)?;
+        let mut carried = self.carrier().carry(info, crc)?;
+        let class = info.attributes.storage_class.as_deref().unwrap_or_default();
+        if carried.attributes.storage_class.is_some() && self.refused_classes.lock().unwrap_or_else(PoisonError::into_inner).contains(class) {
+            let refused = carried.attributes.storage_class.take().unwrap_or_default();
+            carried.changes.push(Change::lost(Attribute::StorageClass, "the destination refuses the class that is like it").with(refused));
+        }
         self.refuse_losses(&carried)?;
         Ok(carried)
     }
@@ -255,6 +278,11 @@ impl Copier {
             _ => error,
         }
     }
+}
+
+/// Whether a service says that it has no such storage class.
+pub(crate) fn is_class_refused(error: &Error) -> bool {
+    error.answer().is_some_and(|answer| answer.code == "InvalidStorageClass")
 }
 
 /// Whether what failed may work at another time, with the parts that are there.

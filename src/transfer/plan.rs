@@ -135,6 +135,10 @@ impl Rules<'_> {
     /// own stays there, and what comes up again at the source does not bring its copy up: that costs.
     fn has_sunk(&self, source: &Entry<'_>, destination: &Entry<'_>) -> bool {
         let ClassChoice::Mapped(map) = &self.options.storage_class else { return false };
+        // Almost all keys of almost all runs.
+        if map.named.is_empty() && Class::find(self.source, source.storage_class).is_none_or(Class::is_standard) {
+            return false;
+        }
         let find = |word| Class::find(self.destination, word);
         let (Some(held), Some(meant)) = (find(destination.storage_class), map.map(self.source, source.storage_class, self.destination).and_then(find)) else {
             return false;
@@ -555,6 +559,20 @@ mod tests {
         let proved = ObjectInfo { checksums: Crc64::of(b"x").checksums(), ..info(source) };
         let stored = ObjectInfo { checksums: Checksums { crc64xz: proved.checksums.crc64xz, ..Checksums::default() }, ..info(destination) };
         assert_eq!(settle(&rules, &paired(source, destination), &proved, &stored).0, Decision::Skip);
+    }
+
+    #[test]
+    fn a_copy_follows_its_source_down_and_never_up() {
+        let of = |class: &'static str, size| Entry { storage_class: class, ..entry(MD5_A, size, 0) };
+        let sunk = |options: &Options, here: &'static str, there: &'static str, size| compare(options, of(here, size), of(there, size));
+        let (options, large) = (Options::default(), 1 << 20);
+        assert_eq!(sunk(&options, "GLACIER", "Standard", large), (Decision::Copy(Reason::Metadata), 1));
+        assert_eq!(sunk(&options, "GLACIER", "Standard", 1000), (Decision::Skip, 0), "small objects cost less where they are");
+        assert_eq!(sunk(&options, "STANDARD", "Archive", large), (Decision::Skip, 0), "a rule of the destination has put it there");
+        assert_eq!(sunk(&options, "DEEP_ARCHIVE", "IA", large), (Decision::Skip, 0), "to leave a cold class costs");
+        assert_eq!(sunk(&options, "STANDARD", "Standard", large), (Decision::Skip, 0));
+        let bucket = Options { storage_class: ClassChoice::BucketDefault, ..Options::default() };
+        assert_eq!(sunk(&bucket, "GLACIER", "Standard", large), (Decision::Skip, 0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::backup::Backup;
 use super::budget::MemoryBudget;
 use super::concurrency::Streams;
-use super::copy::Copier;
+use super::copy::{Copier, is_class_refused};
 use super::event::{Action, Event, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
@@ -253,7 +253,14 @@ impl Engine {
             if let Some(held) = replaced {
                 self.keep(held).await?;
             }
-            self.copier.renew(task, here, there).await?
+            match self.copier.renew(task, here, there).await {
+                Err(error) if is_class_refused(&error) => {
+                    return Ok(What::Warned(
+                        "the destination refuses the class that is like the source's: --class-map names another, --storage-class default none",
+                    ));
+                }
+                renewed => renewed?,
+            }
         };
         let is_archived = || Archived::of(self.ends.source.storage.capabilities().service, Key::EMPTY, task.size, &task.storage_class).is_some();
         match renewed {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dragon::clock::Clock;
+use dragon::devserver::weather::{Effect, Fault};
 use dragon::devserver::{self, Cloud, DevServer};
 use dragon::storage::location::Location;
 use dragon::storage::{Account, Acl, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage, oss, s3};
@@ -200,6 +201,25 @@ async fn a_change_of_metadata_or_class_sends_no_bytes_and_cold_copies_are_left_a
     assert_eq!((cold.user["colour"].as_str(), cold.storage_class.as_deref()), ("blue", Some("IA")));
     let printed = sync(&[]).await;
     assert!(printed.contains("copied 0 objects") && printed.contains("3 unchanged"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_service_without_such_classes_gets_the_objects_all_the_same() {
+    let clouds = Clouds::new().await;
+    for key in ["a", "b", "c"] {
+        write(&clouds.middle, key, 200 << 10, Attributes { storage_class: Some("IA".into()), ..Attributes::default() }).await;
+    }
+    let refusal = Effect::answer(400, "InvalidStorageClass");
+    clouds.server.inject(Fault::new(refusal).on(Cloud::S3).operation("PutObject").times(1));
+    let one_by_one = |storage_class| Options { concurrency: Some(1), storage_class, ..Options::default() };
+    let report = clouds.sync(&clouds.middle, &clouds.last, one_by_one(ClassChoice::default())).await;
+    let lost: Vec<_> = report.losses.iter().map(|(fate, attribute, _, count)| (fate, attribute, count)).collect();
+    assert_eq!((report.copied, report.failed, lost), (3, 0, vec![(Fate::Lost, Attribute::StorageClass, 3)]));
+    assert_eq!(head(&clouds.last, "c").await.attributes.storage_class, None);
+    let refusal = Effect::answer(400, "InvalidStorageClass");
+    clouds.server.inject(Fault::new(refusal).on(Cloud::S3).operation("PutObject").times(1));
+    let named = clouds.sync(&clouds.middle, &clouds.first, one_by_one(ClassChoice::Named("STANDARD_IA".into()))).await;
+    assert_eq!((named.copied, named.failed), (2, 1), "what the operator names is not given up");
 }
 
 #[tokio::test]

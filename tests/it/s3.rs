@@ -1,10 +1,13 @@
 //! The S3 backend against the dev server: the contract, and the SDK's road beside ours.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{
+    ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, GlacierJobParameters, ObjectCannedAcl, ObjectIdentifier, RestoreRequest, Tier,
+};
 use bytes::Bytes;
 use dragon::clock::Clock;
 use dragon::devserver::{self, DevServer};
@@ -12,8 +15,8 @@ use dragon::error::ErrorKind;
 use dragon::storage::checksum::Crc64;
 use dragon::storage::s3::{Options, S3Account, S3Store};
 use dragon::storage::{
-    Account, Attributes, Checksums, Complete, Condition, ETag, Get, Key, List, Multipart, ObjectRef, Part, Payload, Presign, PresignMethod, Put, ServerCopy,
-    Storage, Upload, conformance, transport,
+    Account, Acl, Attributes, Checksums, Complete, Condition, ETag, Get, Key, List, Multipart, ObjectRef, Part, Payload, Presign, PresignMethod, Put, Restore,
+    RestoreTier, Restoring, ServerCopy, Storage, Upload, conformance, transport,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -125,6 +128,63 @@ async fn both_roads_see_the_same_objects() {
     let rest = ODD_KEYS[6..].iter().map(|k| ObjectIdentifier::builder().key(*k).build().expect("a key"));
     sdk.delete_objects().bucket(BUCKET).delete(Delete::builder().set_objects(Some(rest.collect())).build().expect("keys")).send().await.expect("deleted");
     assert_eq!(keys(&store, List::default()).await, ["copy/ours", "copy/theirs"]);
+}
+
+#[tokio::test]
+async fn both_roads_see_the_same_tags_acls_and_restores() {
+    let (server, store) = served().await;
+    let sdk = sdk(&server);
+    let object = ObjectRef::from(Key::from("a+b c"));
+    let tags = BTreeMap::from([("team".to_owned(), "data + more=1".to_owned()), ("empty".to_owned(), String::new())]);
+    let attributes =
+        Attributes { tags: Some(tags.clone()), acl: Some("public-read".into()), storage_class: Some("DEEP_ARCHIVE".into()), ..Attributes::default() };
+    store.put(&object.key, "four".into(), Put { attributes, ..Put::default() }).await.expect("written");
+    let seen = sdk.get_object_tagging().bucket(BUCKET).key("a+b c").send().await.expect("the SDK's road");
+    let seen: BTreeMap<String, String> = seen.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+    let details = store.details().expect("details");
+    assert_eq!((&seen, details.tags(&object).await.expect("the lean road")), (&tags, tags.clone()));
+    assert_eq!(details.acl(&object).await.expect("the lean road"), Acl::Canned("public-read".into()));
+    for (canned, word) in [
+        (ObjectCannedAcl::Private, "private"),
+        (ObjectCannedAcl::AuthenticatedRead, "authenticated-read"),
+        (ObjectCannedAcl::PublicReadWrite, "public-read-write"),
+    ] {
+        sdk.put_object_acl().bucket(BUCKET).key("a+b c").acl(canned).send().await.expect("the SDK's road");
+        assert_eq!(details.acl(&object).await.expect("the lean road"), Acl::Canned(word.into()));
+    }
+    let tier = GlacierJobParameters::builder().tier(Tier::Bulk).build().expect("parameters");
+    let request = RestoreRequest::builder().days(2).glacier_job_parameters(tier).build();
+    sdk.restore_object().bucket(BUCKET).key("a+b c").restore_request(request).send().await.expect("the SDK's road");
+    let archive = store.archive().expect("an archive");
+    assert_eq!(archive.restore(&object, 2, None).await.expect("the lean road"), Restoring::Ongoing);
+    assert_eq!(store.head(&object).await.expect("there").restore, Restore::Ongoing);
+    let head = sdk.head_object().bucket(BUCKET).key("a+b c").send().await.expect("the SDK's road");
+    assert_eq!((head.restore(), head.storage_class().map(|class| class.as_str())), (Some("ongoing-request=\"true\""), Some("DEEP_ARCHIVE")));
+    store.put(&"warm".into(), "four".into(), Put::default()).await.expect("written");
+    let refused = archive.restore(&Key::from("warm").into(), 1, Some(RestoreTier::Bulk)).await.expect_err("it needs none");
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn tags_acls_and_restores_work_on_moto() {
+    if !crate::foreign::enabled("tags, ACLs and restores against moto") {
+        return;
+    }
+    let server = crate::foreign::server::moto();
+    let store = foreign(&server.url).await;
+    let object = ObjectRef::from(Key::from("k"));
+    let tags = BTreeMap::from([("team".to_owned(), "data".to_owned())]);
+    let attributes = Attributes { tags: Some(tags.clone()), acl: Some("public-read".into()), ..Attributes::default() };
+    store.put(&object.key, "four".into(), Put { attributes, ..Put::default() }).await.expect("written");
+    let details = store.details().expect("details");
+    assert_eq!(details.tags(&object).await.expect("tags"), tags);
+    assert_eq!(details.acl(&object).await.expect("an ACL"), Acl::Canned("public-read".into()));
+    // Another one: its own tags moto shows of no archived object.
+    let object = ObjectRef::from(Key::from("frozen"));
+    let attributes = Attributes { storage_class: Some("GLACIER".into()), ..Attributes::default() };
+    store.put(&object.key, "four".into(), Put { attributes, ..Put::default() }).await.expect("written");
+    assert_eq!(store.archive().expect("an archive").restore(&object, 1, Some(RestoreTier::Standard)).await.expect("asked"), Restoring::Begun);
+    assert_ne!(store.head(&object).await.expect("there").restore, Restore::None);
 }
 
 #[tokio::test]
@@ -276,6 +336,19 @@ async fn both_roads_pass_a_connect_proxy_and_a_private_authority() {
 
 /// Runs the contract's cases, and returns the names of those that do not hold on a server that others wrote.
 async fn broken(url: &str) -> Vec<&'static str> {
+    let store = foreign(url).await;
+    let mut broken = Vec::new();
+    for case in conformance::CASES {
+        if let Err(e) = conformance::run(store.clone(), &"conformance/".into(), case).await {
+            println!("{e}");
+            broken.push(case.0);
+        }
+    }
+    broken
+}
+
+/// A new bucket of a server that others wrote.
+async fn foreign(url: &str) -> Arc<dyn Storage> {
     let options = Options {
         endpoints: vec![url.to_owned()],
         region: Some("us-east-1".into()),
@@ -286,15 +359,7 @@ async fn broken(url: &str) -> Vec<&'static str> {
     };
     let account = Box::pin(S3Account::open(options, Clock::system())).await.expect("opened");
     account.create_bucket(BUCKET).await.expect("made");
-    let store: Arc<dyn Storage> = Arc::new(account.store(BUCKET).expect("a store"));
-    let mut broken = Vec::new();
-    for case in conformance::CASES {
-        if let Err(e) = conformance::run(store.clone(), &"conformance/".into(), case).await {
-            println!("{e}");
-            broken.push(case.0);
-        }
-    }
-    broken
+    Arc::new(account.store(BUCKET).expect("a store"))
 }
 
 #[tokio::test]

@@ -112,6 +112,10 @@ pub(super) fn judge(status: u16, code: &str, message: &str) -> (ErrorKind, &'sta
         }
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "InvalidPart" | "InvalidPartOrder" => (K::Integrity, ""),
         "NotImplemented" | "MethodNotAllowed" => (K::Unsupported, ""),
+        "InvalidStorageClass" => {
+            (K::Invalid, "name a class that this service has with --class-map or --storage-class, or take the bucket's with --storage-class default")
+        }
+        "AccessControlListNotSupported" => (K::Invalid, "the bucket's owner owns every object there, and no ACL is taken: leave --acl out"),
         "EntityTooLarge"
         | "EntityTooSmall"
         | "KeyTooLongError"
@@ -119,7 +123,6 @@ pub(super) fn judge(status: u16, code: &str, message: &str) -> (ErrorKind, &'sta
         | "MetadataTooLarge"
         | "InvalidArgument"
         | "InvalidRequest"
-        | "InvalidStorageClass"
         | "InvalidBucketName"
         | "InvalidURI"
         | "MalformedXML"
