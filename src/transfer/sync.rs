@@ -262,10 +262,12 @@ impl Engine {
                 renewed => renewed?,
             }
         };
-        let is_archived = || Archived::of(self.ends.source.storage.capabilities().service, Key::EMPTY, task.size, &task.storage_class).is_some();
         match renewed {
             Some(copied) => self.done(task, copied).await,
-            None if is_archived() => Ok(What::Warned("it went into an archive at the source, and the service cannot give its copy the class that is like it")),
+            // Bytes are not sent for the sake of a class: that would cost more than the class saves.
+            None if self.copier.has_metadata_of(task, here, there).await? => Ok(What::Warned(
+                "it sank to a colder class at the source, and the service cannot renew its copy by itself: it is too large, or nothing proves it",
+            )),
             None => self.carry(task, replaced).await,
         }
     }

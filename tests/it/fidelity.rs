@@ -223,6 +223,23 @@ async fn a_service_without_such_classes_gets_the_objects_all_the_same() {
 }
 
 #[tokio::test]
+async fn no_bytes_are_sent_for_the_sake_of_a_class() {
+    let clouds = Clouds::new().await;
+    write(&clouds.first, "a", 200 << 10, Attributes::default()).await;
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, Options::default()).await.copied, 1);
+    let key = Key::from("a");
+    let colder = Attributes { storage_class: Some("GLACIER_IR".into()), ..Attributes::default() };
+    clouds.first.server_copy().expect("S3 copies").copy("first", &ObjectRef::from(&key), None, &key, &colder).await.expect("copied onto itself");
+    clouds.server.inject(Fault::new(Effect::answer(501, "NotImplemented")).on(Cloud::Oss).operation("CopyObject").always());
+    clouds.server.reset_traffic();
+    let report = clouds.sync(&clouds.first, &clouds.middle, Options::default()).await;
+    assert_eq!((report.copied, report.failed, clouds.server.traffic(Cloud::S3).operation("GetObject")), (0, 0, 0));
+    clouds.server.clear_faults();
+    assert_eq!(clouds.sync(&clouds.first, &clouds.middle, Options::default()).await.copied, 1);
+    assert_eq!(head(&clouds.middle, "a").await.attributes.storage_class.as_deref(), Some("IA"));
+}
+
+#[tokio::test]
 async fn acls_are_kept_in_the_other_clouds_words() {
     let clouds = Clouds::new().await;
     for word in ["private", "public-read", "public-read-write", "authenticated-read"] {
