@@ -1,5 +1,8 @@
 //! `dragon restore`: ask an archive for what lies in it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use clap::{Args, ValueHint};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -75,7 +78,8 @@ impl RestoreCommand {
     pub(super) async fn run(self, session: &Session) -> Outcome {
         let thaw = self.thaw();
         thaw.check()?;
-        let (at, archived) = self.archived(session).await?;
+        let seen = Arc::<AtomicU64>::default();
+        let (at, archived) = self.archived(session, seen.clone()).await?;
         let mut sum = Sum::default();
         let mut thawed = thaw.ask(at.storage.clone(), archived);
         while let Some(thawed) = thawed.next().await {
@@ -88,14 +92,17 @@ impl RestoreCommand {
                 return Err(error.into());
             }
         }
+        if seen.load(Ordering::Relaxed) == 0 && !at.prefix.is_empty() {
+            return Err(ls::not_there(&self.url.tree()).into());
+        }
         if !session.output.quiet && !session.output.json {
             session.output.line(&sum.text(self.dry_run))?;
         }
         Ok(if sum.failed > 0 { exit::FAILED } else { exit::OK })
     }
 
-    /// The objects that need it.
-    async fn archived(&self, session: &Session) -> Result<(Location, BoxStream<'static, Result<Archived>>), Failure> {
+    /// The objects that need it. How many are there at all is counted in `seen`.
+    async fn archived(&self, session: &Session, seen: Arc<AtomicU64>) -> Result<(Location, BoxStream<'static, Result<Archived>>), Failure> {
         if !self.recursive {
             let at = session.stores.object(&self.url, &Opening::default()).await?;
             let service = at.storage.capabilities().service;
@@ -106,17 +113,17 @@ impl RestoreCommand {
                     Error::unsupported(format!("its storage class ({}) can be read without a restore", if class.is_empty() { "Standard" } else { &class }));
                 return Err(error.during("restore").on_key(&at.prefix).in_store(&at.storage).into());
             };
+            seen.store(1, Ordering::Relaxed);
             return Ok((at, stream::iter([Ok(archived)]).boxed()));
         }
         let address = self.url.tree();
         let at = session.stores.tree(&address, &Opening::default()).await?;
         let service = at.storage.capabilities().service;
-        let mut pages = at.storage.list(List::under(at.prefix.clone())).peekable();
-        if std::pin::Pin::new(&mut pages).peek().await.is_none() && !at.prefix.is_empty() {
-            return Err(ls::not_there(&address).into());
-        }
-        let archived = pages.map(move |page| match page {
-            Ok(page) => Archived::of_page(service, &page).into_iter().map(Ok).collect::<Vec<_>>(),
+        let archived = at.storage.list(List::under(at.prefix.clone())).map(move |page| match page {
+            Ok(page) => {
+                seen.fetch_add(page.len() as u64, Ordering::Relaxed);
+                Archived::of_page(service, &page).into_iter().map(Ok).collect::<Vec<_>>()
+            }
             Err(error) => vec![Err(error)],
         });
         Ok((at, archived.flat_map(stream::iter).boxed()))

@@ -126,6 +126,9 @@ impl Dialect for S3Dialect {
             tracing::error!(?error, "s3s gave no answer");
             error_answer(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "We encountered an internal error. Please try again.", "")
         });
+        if let Some(Status(status)) = answer.extensions_mut().remove() {
+            *answer.status_mut() = status;
+        }
         if let Ok(id) = HeaderValue::try_from(self.clock.random_id().to_uppercase()) {
             answer.headers_mut().insert("x-amz-request-id", id);
         }
@@ -211,6 +214,10 @@ impl S3Auth for OneKey {
         }
     }
 }
+
+/// An answer's status where s3s knows one only.
+#[derive(Clone)]
+struct Status(StatusCode);
 
 /// The store, as s3s sees it.
 struct Bridge {

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Checkpoint, Outcome};
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
+use crate::storage::thaw::Thaw;
 use crate::storage::{Key, ObjectInfo, ObjectRef, Service};
 
 /// Makes what is under the destination hold what is under the source (both prefixes are taken as trees: `a` means `a/`).
@@ -32,6 +33,7 @@ use crate::storage::{Key, ObjectInfo, ObjectRef, Service};
 pub async fn run(job: Job, context: Context) -> Result<Report> {
     check(&job)?;
     check_undo(&job, &context)?;
+    check_thaw(&job.options)?;
     let begun = context.clock.instant();
     let started = context.clock.now();
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
@@ -179,6 +181,7 @@ fn check(job: &Job) -> Result<()> {
     if options.delete && options.files_from.is_some() {
         return Err(Error::invalid("--delete cannot be used with --files-from: what the file does not name is not absent"));
     }
+    check_thaw(options)?;
     if options.delete_excluded && !options.delete {
         return Err(Error::invalid("--delete-excluded means something only with --delete"));
     }
@@ -189,6 +192,10 @@ fn check(job: &Job) -> Result<()> {
             .advise("choose places that do not lie in each other"));
     }
     Ok(())
+}
+
+fn check_thaw(options: &Options) -> Result<()> {
+    options.thaw.as_ref().map_or(Ok(()), Thaw::check)
 }
 
 /// Refuses what could not be undone as asked.

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::storage::thaw::{Archived, Spent, Thaw, ask_for, is_readable};
-use crate::storage::{ObjectRef, Restore, Restoring, Storage};
+use crate::storage::{ObjectRef, Restore, Storage};
 
 /// What the journal remembers under these names.
 const LEARNED_DAY: &str = "thaw_day";
@@ -74,10 +74,9 @@ impl Thawer {
         if !self.admit(thaw, archived.size, journal).await? {
             return Ok(Frozen::OverBudget);
         }
-        match ask_for(storage, archived, thaw.days, thaw.tier).await? {
-            Restoring::Extended => Ok(Frozen::Readable),
-            Restoring::Begun | Restoring::Ongoing => Ok(Frozen::Thawing),
-        }
+        // Whatever the answer: what can be read by now is copied by the next run.
+        ask_for(storage, archived, thaw.days, thaw.tier).await?;
+        Ok(Frozen::Thawing)
     }
 
     /// Counts an object against the day's budget; false where it does not fit. What is counted is on disk before anything is asked for: a

@@ -326,6 +326,12 @@ async fn archives_of_both_clouds_are_read_after_a_restore() {
         let (status, printed) = stage.dragon(&["cp", url, "./thawed/"]).await;
         assert_eq!(status, 0, "{printed}");
     }
+    for url in ["oss://middle/nothing/", "s3://first/nothing/"] {
+        let (status, printed) = stage.dragon(&["restore", "-r", url]).await;
+        assert!(status == 1 && printed.contains("nothing is there"), "{status} {printed}");
+    }
+    let (status, printed) = stage.dragon(&["sync", "s3://first/a/", "oss://middle/b/", "--thaw", "--thaw-days", "900"]).await;
+    assert!(status == 2 && printed.contains("1 to 365 days"), "{status} {printed}");
     let (status, printed) = stage.dragon(&["restore", "s3://first/a/warm"]).await;
     assert!(status == 2 && printed.contains("can be read without a restore"), "{status} {printed}");
     let (status, printed) = stage.dragon(&["restore", "s3://first/a/nothing"]).await;

@@ -152,10 +152,19 @@ async fn both_roads_see_the_same_tags_acls_and_restores() {
         sdk.put_object_acl().bucket(BUCKET).key("a+b c").acl(canned).send().await.expect("the SDK's road");
         assert_eq!(details.acl(&object).await.expect("the lean road"), Acl::Canned(word.into()));
     }
+    let archive = store.archive().expect("an archive");
+    store
+        .put(
+            &"frozen".into(),
+            "four".into(),
+            Put { attributes: Attributes { storage_class: Some("GLACIER".into()), ..Attributes::default() }, ..Put::default() },
+        )
+        .await
+        .expect("written");
+    assert_eq!(archive.restore(&Key::from("frozen").into(), 1, None).await.expect("asked"), Restoring::Begun);
     let tier = GlacierJobParameters::builder().tier(Tier::Bulk).build().expect("parameters");
     let request = RestoreRequest::builder().days(2).glacier_job_parameters(tier).build();
     sdk.restore_object().bucket(BUCKET).key("a+b c").restore_request(request).send().await.expect("the SDK's road");
-    let archive = store.archive().expect("an archive");
     assert_eq!(archive.restore(&object, 2, None).await.expect("the lean road"), Restoring::Ongoing);
     assert_eq!(store.head(&object).await.expect("there").restore, Restore::Ongoing);
     let head = sdk.head_object().bucket(BUCKET).key("a+b c").send().await.expect("the SDK's road");

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use s3s::dto::{RestoreObjectInput, RestoreObjectOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::Bridge;
 use super::read::FROZEN_CLASSES;
+use super::{Bridge, Status};
 use crate::devserver::store::Restore;
 
 impl Bridge {
@@ -40,7 +40,7 @@ impl Bridge {
         let expiry = ready.max(now).saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX);
         self.amend(bucket, key, version_id.as_deref(), |attributes| attributes.restore = Some(Restore { ready, expiry }))?;
         let mut response = S3Response::new(RestoreObjectOutput::default());
-        response.status = Some(status);
+        response.extensions.insert(Status(status));
         Ok(response)
     }
 }
