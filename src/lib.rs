@@ -34,7 +34,7 @@
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
 //! | 3 | [`transfer`] | the engine: list in ranges, join, plan, schedule, find the right number of streams, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
-//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store), layers (retry, limit, observe, fault: with weather) and the lean road (HTTP/1.1, signatures, list pages) |
+//! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store), layers (retry, limit, observe, fault: with weather), the classes of both clouds and what thaws their archives, and the lean road (HTTP/1.1, signatures, list pages) |
 //! | 0 | [`error`], [`clock`], [`metrics`] | what everything leans on |
 //!
 //! # Invariants
@@ -46,6 +46,8 @@
 //!   run that died is taken up by the next, with the journal or without.
 //! - **Everything has a bound.** Memory is reserved before a request is opened; queues, pages, retries and answers are limited.
 //! - **One loop waits** ([`storage::retry`]). Backends make one attempt and judge its failure.
+//! - **Nothing is lost in silence, and no cold copy is touched without consent.** What a copy has not as its object had it is counted and
+//!   told ([`transfer::loss`]); a class that charges for a change, or for being read, is changed or read only where the operator said so.
 //! - **A change event is a hint.** It leads to a compare of that key; only the compare decides, and only a scan deletes.
 //! - **What somebody asked the daemon for stands in the audit log** before it is done.
 //! - **Time, randomness and ids come through [`clock`]**, so that a run can be replayed.
