@@ -31,9 +31,21 @@ impl Policy {
     pub(super) fn print(&self, output: &Output) -> Result<(), Failure> {
         let Self { role, system, document } = self;
         if output.json {
-            return output.object(&json!({ "about": role.name(), "policy": system, "document": document }));
+            let further: Value = self.further().map(|(flag, actions)| (flag.to_owned(), json!(actions))).collect::<serde_json::Map<_, _>>().into();
+            return output.object(&json!({ "about": role.name(), "policy": system, "document": document, "further": further }));
         }
-        output.line(&format!("\nLeast {system} policy for the {}:\n{document:#}", role.name()))
+        output.line(&format!("\nLeast {system} policy for the {}:\n{document:#}", role.name()))?;
+        self.further().try_for_each(|(flag, actions)| output.line(&format!("and with {flag}: {}", actions.join(", "))))
+    }
+
+    /// What some flags need beyond it, on objects.
+    fn further(&self) -> impl Iterator<Item = (&'static str, Vec<String>)> {
+        let service = if self.system == "IAM" { "s3" } else { "oss" };
+        let needs: &[(&str, &[&str])] = match self.role {
+            Role::Source => &[("--tags", &["GetObjectTagging"]), ("--acl keep", &["GetObjectAcl"]), ("--thaw", &["RestoreObject"])],
+            Role::Destination => &[("--tags", &["GetObjectTagging", "PutObjectTagging"]), ("--acl", &["GetObjectAcl", "PutObjectAcl"])],
+        };
+        needs.iter().map(move |(flag, actions)| (*flag, actions.iter().map(|action| format!("{service}:{action}")).collect()))
     }
 }
 
@@ -99,6 +111,15 @@ mod tests {
         assert_eq!(policy["Statement"][0]["Condition"]["StringLike"]["s3:prefix"], "2026/a${*}/*");
         assert_eq!(policy["Statement"][1], json!({ "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws-cn:s3:::photos/2026/a${*}/*" }));
         assert_eq!(policy["Statement"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn what_flags_need_is_said_beside_and_not_granted() {
+        let kind = StoreKind::Oss(Box::default());
+        let policy = Policy::new(Role::Destination, &kind, "cn-hangzhou", "b", &Key::EMPTY).expect("a policy");
+        let further: Vec<_> = policy.further().collect();
+        assert_eq!(further[0], ("--tags", vec!["oss:GetObjectTagging".to_owned(), "oss:PutObjectTagging".to_owned()]));
+        assert!(!policy.document.to_string().contains("Tagging"));
     }
 
     #[test]
