@@ -28,7 +28,10 @@ struct Sample {
     second: u64,
     rss_kib: u64,
     descriptors: u64,
+    /// Without the audit log.
     state_kib: u64,
+    /// It grows by a line for each object that was overwritten or deleted: that is what it is for.
+    audit_kib: u64,
     pending: u64,
 }
 
@@ -118,6 +121,7 @@ fn a_soak_ends_with_destination_and_source_the_same() {
     assert!(!log.contains("panicked"), "{log}");
     flat("descriptors", &samples, |sample| sample.descriptors, 64);
     flat("resident memory, KiB", &samples, |sample| sample.rss_kib, 40 << 10);
+    flat("state on disk without the audit log, KiB", &samples, |sample| sample.state_kib, 8 << 10);
     eprintln!("soak: {seconds} s, {changes} changes, {} killed, {} ended, {} configurations, last {:?}", ends.0, ends.1, turns, samples.last());
     assert_eq!(daemon.end(), 0);
 }
@@ -201,7 +205,9 @@ fn sample(world: &World, daemon: &Running, second: u64) -> Option<Sample> {
     let rss_kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().trim_end_matches(" kB").parse().ok()?;
     let descriptors = std::fs::read_dir(format!("{proc}/fd")).ok()?.count() as u64;
     let pending = world.job("photos")["hints"]["pending"].as_u64().unwrap_or(0);
-    Some(Sample { second, rss_kib, descriptors, state_kib: size(&world.path("state")) / 1024, pending })
+    let audit = size(&world.path("state/audit"));
+    let state = size(&world.path("state")).saturating_sub(audit);
+    Some(Sample { second, rss_kib, descriptors, state_kib: state / 1024, audit_kib: audit / 1024, pending })
 }
 
 fn size(dir: &Path) -> u64 {
@@ -225,9 +231,9 @@ fn keep(samples: &[Sample], seconds: u64) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
     std::fs::create_dir_all(&dir).expect("made");
     let mut table = std::fs::File::create(dir.join("samples.csv")).expect("made");
-    writeln!(table, "second,rss_kib,descriptors,state_kib,pending").expect("written");
-    for Sample { second, rss_kib, descriptors, state_kib, pending } in samples {
-        writeln!(table, "{second},{rss_kib},{descriptors},{state_kib},{pending}").expect("written");
+    writeln!(table, "second,rss_kib,descriptors,state_kib,audit_kib,pending").expect("written");
+    for Sample { second, rss_kib, descriptors, state_kib, audit_kib, pending } in samples {
+        writeln!(table, "{second},{rss_kib},{descriptors},{state_kib},{audit_kib},{pending}").expect("written");
     }
     let line = |of: fn(&Sample) -> u64, colour: &str, name: &str, row: usize| {
         let most = samples.iter().map(of).max().unwrap_or(1).max(1);
@@ -241,7 +247,8 @@ fn keep(samples: &[Sample], seconds: u64) {
     let lines = [
         line(|s| s.rss_kib, "#2f6fd0", "resident memory, KiB", 0),
         line(|s| s.descriptors, "#116329", "descriptors", 1),
-        line(|s| s.state_kib, "#a40e26", "state on disk, KiB", 2),
+        line(|s| s.state_kib, "#a40e26", "state on disk without the audit log, KiB", 2),
+        line(|s| s.audit_kib, "#8a6d00", "audit log, KiB", 3),
     ];
     let svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 600 190\" font-family=\"sans-serif\" font-size=\"11\"><rect width=\"600\" height=\"190\" fill=\"#fff\"/>{}</svg>",
