@@ -37,19 +37,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of descriptors, most likely: others will be closed.
-            clock.sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
+    while let Some(came) = next(listener.accept(), &mut connections, &room, &clock, &cancel).await {
+        let Some(((stream, _), permit)) = came else { continue };
         let (router, acceptor, cancel) = (router.clone(), acceptor.clone(), cancel.clone());
         connections.spawn(async move {
             match acceptor {
@@ -100,18 +89,8 @@ pub async fn serve_socket(socket: Socket, router: Router, clock: Clock, cancel: 
     let own = rustix::process::getuid().as_raw();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            clock.sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(permit) = room.clone().try_acquire_owned() else { continue };
+    while let Some(came) = next(listener.accept(), &mut connections, &room, &clock, &cancel).await {
+        let Some(((stream, _), permit)) = came else { continue };
         // The file's mode says the same; this does not depend on who made the directory.
         let Some(uid) = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|uid| *uid == own || *uid == 0) else { continue };
         connections.spawn(converse(stream, Peer::Owner(uid), router.clone(), permit, cancel.clone()));
@@ -119,6 +98,28 @@ pub async fn serve_socket(socket: Socket, router: Router, clock: Clock, cancel: 
     // One that stays is taken for what it is at the next start.
     let _ = std::fs::remove_file(&path);
     end(connections, &clock).await;
+}
+
+/// Waits for a connection, with its place among those that may be open. `None` once no more are taken, `Some(None)` where it is to be asked again.
+async fn next<S>(
+    accept: impl Future<Output = std::io::Result<S>>,
+    connections: &mut JoinSet<()>,
+    room: &Arc<Semaphore>,
+    clock: &Clock,
+    cancel: &CancellationToken,
+) -> Option<Option<(S, OwnedSemaphorePermit)>> {
+    let accepted = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return None,
+        Some(_) = connections.join_next() => return Some(None),
+        accepted = accept => accepted,
+    };
+    let Ok(stream) = accepted else {
+        // Out of descriptors, most likely: others will be closed.
+        clock.sleep(Duration::from_millis(100)).await;
+        return Some(None);
+    };
+    Some(room.clone().try_acquire_owned().ok().map(|permit| (stream, permit)))
 }
 
 async fn end(mut connections: JoinSet<()>, clock: &Clock) {
