@@ -11,13 +11,15 @@ use dragon::devserver::{self, Cloud, DevServer};
 use dragon::error::{Error, ErrorKind};
 use dragon::storage::location::Location;
 use dragon::storage::open::layered;
-use dragon::storage::{Account, Get, Key, ObjectRef, Payload, Put, Storage, oss, retry, s3};
+use dragon::storage::{Account, Get, Key, ObjectRef, Payload, Put, Storage, retry};
 use dragon::transfer::event::ObjectEvent;
 use dragon::transfer::task::{Copied, Proof};
 use dragon::transfer::{Context, Event, Job, run};
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
+
+use crate::stage::{alibaba, amazon};
 
 const BUCKET: &str = "bridge";
 const KEY: &str = "a b/中+%";
@@ -129,22 +131,13 @@ fn patience() -> retry::Options {
 }
 
 async fn open_s3(server: &DevServer) -> Arc<dyn Storage> {
-    let options = s3::Options {
-        endpoints: vec![server.s3_endpoint()],
-        region: Some("us-east-1".into()),
-        access_key_id: Some("dragon".into()),
-        secret_access_key: Some("dragon-secret".into()),
-        ..s3::Options::default()
-    };
-    let account = Box::pin(s3::S3Account::open(options, Clock::system())).await.expect("an account");
+    let account = amazon(server).await;
     account.create_bucket(BUCKET).await.expect("a bucket");
     layered(Arc::new(account.store(BUCKET).expect("a store")), patience(), Clock::system(), Arc::default())
 }
 
 async fn open_oss(server: &DevServer) -> Arc<dyn Storage> {
-    let credentials = oss::credentials::Options { access_key_id: Some("dragon".into()), access_key_secret: Some("dragon-secret".into()), ..Default::default() };
-    let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, ..oss::Options::default() };
-    let account = oss::OssAccount::open_in(options, &oss::credentials::Environment::default(), Clock::system()).expect("an account");
+    let account = alibaba(server);
     account.create_bucket(BUCKET).await.expect("a bucket");
     layered(Arc::new(account.store(BUCKET).expect("a store")), patience(), Clock::system(), Arc::default())
 }

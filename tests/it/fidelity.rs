@@ -8,13 +8,13 @@ use dragon::clock::Clock;
 use dragon::devserver::weather::{Effect, Fault};
 use dragon::devserver::{self, Cloud, DevServer};
 use dragon::storage::location::Location;
-use dragon::storage::{Account, Acl, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage, oss, s3};
+use dragon::storage::{Account, Acl, Attributes, Encryption, Key, ObjectInfo, ObjectRef, Put, Storage};
 use dragon::transfer::job::{AclChoice, ClassChoice, EncryptionChoice};
 use dragon::transfer::loss::{Attribute, Fate};
 use dragon::transfer::{Context, Event, Filter, Job, Options, Report, run};
 use futures::StreamExt;
 
-use crate::stage::Stage;
+use crate::stage::{Stage, alibaba, amazon};
 
 /// Both clouds, with buckets `first` and `last` at S3 and `middle` at OSS.
 struct Clouds {
@@ -27,18 +27,7 @@ struct Clouds {
 impl Clouds {
     async fn new() -> Self {
         let server = DevServer::start(devserver::Options { restore_delay: Duration::ZERO, ..devserver::Options::default() }).await.expect("a dev server");
-        let options = s3::Options {
-            endpoints: vec![server.s3_endpoint()],
-            region: Some("us-east-1".into()),
-            access_key_id: Some("dragon".into()),
-            secret_access_key: Some("dragon-secret".into()),
-            ..s3::Options::default()
-        };
-        let amazon = Box::pin(s3::S3Account::open(options, Clock::system())).await.expect("an account");
-        let credentials =
-            oss::credentials::Options { access_key_id: Some("dragon".into()), access_key_secret: Some("dragon-secret".into()), ..Default::default() };
-        let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, ..oss::Options::default() };
-        let alibaba = oss::OssAccount::open_in(options, &oss::credentials::Environment::default(), Clock::system()).expect("an account");
+        let (amazon, alibaba) = (amazon(&server).await, alibaba(&server));
         for bucket in ["first", "last"] {
             amazon.create_bucket(bucket).await.expect("a bucket");
         }

@@ -2,7 +2,28 @@
 
 use std::process::{Command, Output};
 
+use dragon::clock::Clock;
 use dragon::devserver::{DevServer, Options};
+use dragon::storage::{oss, s3};
+
+/// The S3 side's account, as a library user opens it.
+pub(crate) async fn amazon(server: &DevServer) -> s3::S3Account {
+    let options = s3::Options {
+        endpoints: vec![server.s3_endpoint()],
+        region: Some("us-east-1".into()),
+        access_key_id: Some("dragon".into()),
+        secret_access_key: Some("dragon-secret".into()),
+        ..s3::Options::default()
+    };
+    Box::pin(s3::S3Account::open(options, Clock::system())).await.expect("an account")
+}
+
+/// The OSS side's account.
+pub(crate) fn alibaba(server: &DevServer) -> oss::OssAccount {
+    let credentials = oss::credentials::Options { access_key_id: Some("dragon".into()), access_key_secret: Some("dragon-secret".into()), ..Default::default() };
+    let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, ..oss::Options::default() };
+    oss::OssAccount::open_in(options, &oss::credentials::Environment::default(), Clock::system()).expect("an account")
+}
 
 /// What a black-box test plays on.
 pub(crate) struct Stage {
