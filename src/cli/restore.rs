@@ -108,7 +108,7 @@ impl RestoreCommand {
             let service = at.storage.capabilities().service;
             let info = at.storage.head(&ObjectRef::from(&at.prefix)).await?;
             let class = info.attributes.storage_class.unwrap_or_default();
-            let Some(archived) = Archived::of(service, at.prefix.clone(), info.size, &class) else {
+            let Some(archived) = Archived::of(service, at.prefix.as_bytes(), info.size, &class) else {
                 let error =
                     Error::unsupported(format!("its storage class ({}) can be read without a restore", if class.is_empty() { "Standard" } else { &class }));
                 return Err(error.during("restore").on_key(&at.prefix).in_store(&at.storage).into());

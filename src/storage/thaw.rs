@@ -50,14 +50,14 @@ pub struct Archived {
 impl Archived {
     /// What must be restored before it is read, among what a listing shows.
     pub fn of_page(service: Service, page: &Page) -> Vec<Self> {
-        let archived = |entry: super::Entry<'_>| Self::of(service, Key::from(entry.key), entry.size, entry.storage_class);
+        let archived = |entry: super::Entry<'_>| Self::of(service, entry.key, entry.size, entry.storage_class);
         page.iter().filter_map(archived).collect()
     }
 
     /// The same for one object; `None` where it can be read at once.
-    pub fn of(service: Service, key: Key, size: u64, class: &str) -> Option<Self> {
+    pub fn of(service: Service, key: &[u8], size: u64, class: &str) -> Option<Self> {
         let class = Class::find(service, class).filter(|class| class.reading == Reading::AfterRestore)?;
-        Some(Self { key, size, class })
+        Some(Self { key: Key::from(key), size, class })
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     async fn what_no_service_does_is_refused_before_it_is_asked() {
         let store = store(&Clock::system()).await;
         let thaw = Thaw { tier: Some(RestoreTier::Expedited), ..Thaw::default() };
-        let deep = Archived::of(Service::S3, "a".into(), 4, "DEEP_ARCHIVE").expect("archived");
+        let deep = Archived::of(Service::S3, b"a", 4, "DEEP_ARCHIVE").expect("archived");
         let thawed: Vec<Thawed> = thaw.ask(store, stream::iter([Ok(deep)]).boxed()).try_collect().await.expect("no listing to fail");
         assert_eq!(thawed[0].standing.as_ref().expect_err("refused").kind(), ErrorKind::Invalid);
         assert!(Thaw { days: 0, ..Thaw::default() }.check().is_err() && Thaw { days: 366, ..Thaw::default() }.check().is_err());

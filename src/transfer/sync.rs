@@ -213,16 +213,16 @@ impl Engine {
         if task.destination_key.is_empty() {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
-        if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.clone(), task.size, &task.storage_class) {
+        if self.options.dry_run {
+            return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
+        }
+        if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.as_bytes(), task.size, &task.storage_class) {
             let stream = self.streams.open().await?;
-            let frozen = if self.options.dry_run { Frozen::Readable } else { self.see(&archived).await? };
+            let frozen = self.see(&archived).await?;
             stream.done(0);
             if frozen != Frozen::Readable {
                 return Ok(What::Frozen(frozen));
             }
-        }
-        if self.options.dry_run {
-            return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
         }
         let _claim = self.context.claims.take(&task.destination_key).await;
         if let Some(held) = replaced {
