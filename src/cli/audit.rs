@@ -70,6 +70,10 @@ impl Audit {
                     session.output.object(&check)?;
                 } else {
                     session.output.line(&match &check.broken {
+                        None if check.pruned > 0 => format!(
+                            "{} lines in {} files, every seal holds; {} older lines were thrown away for their age, as the log says",
+                            check.lines, check.files, check.pruned
+                        ),
                         None => format!("{} lines in {} files, every seal holds", check.lines, check.files),
                         Some(broken) => format!("BROKEN at {}:{}: {}; {} lines before it hold", broken.file.display(), broken.line, broken.why, check.lines),
                     })?;

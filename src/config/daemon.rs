@@ -41,6 +41,7 @@ pub fn setup(config: &Arc<Config>, clock: &Clock, metrics: &Arc<Metrics>) -> Set
         streams_max: engine.concurrency.and_then(super::units::Auto::fixed),
         memory_bytes: engine.memory.unwrap_or(usual.memory_bytes),
         drain: daemon.drain,
+        audit_keep: daemon.audit_keep,
         alerts: AlertSettings { targets: daemon.alerts.clone() },
         pipes: pipes.clone(),
     };

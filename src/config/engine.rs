@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::secret::Environment;
 use super::section::{Section, suggest};
 use super::transfer::Resources;
+use super::units::{self, GiveUp};
 use crate::daemon::alert::{AlertKind, Format, Target, Way};
 use crate::daemon::setup::Settings;
 use crate::error::Error;
@@ -103,6 +104,8 @@ pub struct Daemon {
     pub jobs_at_a_time: usize,
     /// How long a drain may take.
     pub drain: Duration,
+    /// For how long full files of the audit log are kept; `None` is for ever.
+    pub audit_keep: Option<Duration>,
     /// Who is told what.
     pub alerts: Vec<Target>,
     /// References of its alerts to variables and files that did not resolve: those alerts reach nobody.
@@ -111,8 +114,8 @@ pub struct Daemon {
 
 impl Default for Daemon {
     fn default() -> Self {
-        let Settings { listen, jobs_at_a_time, drain, .. } = Settings::default();
-        Self { listen, hosts: Vec::new(), tls: None, token: false, jobs_at_a_time, drain, alerts: Vec::new(), missing: Vec::new() }
+        let Settings { listen, jobs_at_a_time, drain, audit_keep, .. } = Settings::default();
+        Self { listen, hosts: Vec::new(), tls: None, token: false, jobs_at_a_time, drain, audit_keep, alerts: Vec::new(), missing: Vec::new() }
     }
 }
 
@@ -149,6 +152,9 @@ impl Daemon {
             token: token.unwrap_or(is_public),
             jobs_at_a_time: jobs_at_a_time.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(usual.jobs_at_a_time),
             drain: section.duration("drain").unwrap_or(usual.drain),
+            audit_keep: section
+                .parsed("audit_keep", "a duration such as \"400d\", or \"off\"", &[], units::parse_give_up)
+                .map_or(usual.audit_keep, GiveUp::limit),
             alerts: read_alerts(section, &mut missing),
             missing,
         }

@@ -7,6 +7,9 @@
 //! A line is a JSON object with `seq`, `time`, `previous` (SHA-256 of the line before it, also across files) and what happened. A line that is
 //! changed, taken out or put in breaks the chain from there on, which [`verify`] tells; the last line alone has no witness.
 //!
+//! Files that were put away go when they are older than the operator wants. That they go is recorded first, with the seal of their last
+//! line: a chain that begins later than it should holds only where it says so itself.
+//!
 //! # Invariants
 //! - What [`Audit::record`] returns for is on disk. Commands, overrides and refusals are recorded before they are done.
 //! - A line that a crash left torn is cut off, and that it was is recorded.
@@ -15,9 +18,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,6 +35,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// What the first line of all seals.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// For how long full files are kept, unless somebody says otherwise.
+pub const KEEP_USUAL: Duration = Duration::from_secs(400 * 86_400);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +117,15 @@ pub enum Record {
         /// Why.
         why: String,
     },
+    /// Old files go: all lines up to one.
+    Pruned {
+        /// How many files.
+        files: usize,
+        /// Number of the last line that goes.
+        through: u64,
+        /// Its SHA-256, which the first line that stays seals.
+        seal: String,
+    },
     /// The line before was torn by a crash, and so many bytes of it were cut off.
     Torn {
         /// How many.
@@ -164,6 +179,7 @@ struct Shared {
     dir: PathBuf,
     pen: Mutex<Pen>,
     file_bytes_max: u64,
+    keep: Option<SignedDuration>,
 }
 
 #[derive(Debug)]
@@ -176,12 +192,13 @@ struct Pen {
 }
 
 impl Audit {
-    /// Opens the log in a state directory, which the caller has locked. Blocks on the disk.
-    pub fn open(state: &Path, host: &str, clock: Clock) -> Result<Self> {
-        Self::with(state, host, clock, FILE_BYTES_MAX)
+    /// Opens the log in a state directory, which the caller has locked. Full files whose last line is older than `keep` go; `None` keeps
+    /// all. Blocks on the disk.
+    pub fn open(state: &Path, host: &str, clock: Clock, keep: Option<Duration>) -> Result<Self> {
+        Self::with(state, host, clock, keep, FILE_BYTES_MAX)
     }
 
-    fn with(state: &Path, host: &str, clock: Clock, file_bytes_max: u64) -> Result<Self> {
+    fn with(state: &Path, host: &str, clock: Clock, keep: Option<Duration>, file_bytes_max: u64) -> Result<Self> {
         let dir = state.join("audit");
         disk::make(&dir)?;
         let path = dir.join("audit.jsonl");
@@ -202,10 +219,12 @@ impl Audit {
             None => (0, GENESIS.to_owned()),
         };
         let pen = Pen { file, bytes: whole, seq, previous, broken: None };
-        let audit = Self(Arc::new(Shared { clock, host: host.to_owned(), dir, pen: Mutex::new(pen), file_bytes_max }));
+        let keep = keep.map(|keep| SignedDuration::try_from(keep).unwrap_or(SignedDuration::MAX));
+        let audit = Self(Arc::new(Shared { clock, host: host.to_owned(), dir, pen: Mutex::new(pen), file_bytes_max, keep }));
         if torn > 0 {
-            audit.write(vec![(Origin { who: "daemon".into(), ..Origin::default() }, Record::Torn { bytes: torn })])?;
+            audit.write(vec![(own_origin(), Record::Torn { bytes: torn })])?;
         }
+        audit.0.prune(&mut audit.0.pen())?;
         Ok(audit)
     }
 
@@ -224,14 +243,25 @@ impl Audit {
     }
 
     fn write(&self, records: Vec<(Origin, Record)>) -> Result<()> {
-        let Shared { clock, host, dir, pen, file_bytes_max } = &*self.0;
-        let mut pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pen = self.0.pen();
+        if pen.bytes >= self.0.file_bytes_max {
+            pen.put_away(&self.0.dir)?;
+            self.0.prune(&mut pen)?;
+        }
+        self.0.append(&mut pen, records)
+    }
+}
+
+impl Shared {
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, pen: &mut Pen, records: Vec<(Origin, Record)>) -> Result<()> {
+        let Self { clock, host, dir, .. } = self;
         // What cannot be written once is a gap in the chain if the next one can.
         if let Some(error) = &pen.broken {
             return Err(error.clone());
-        }
-        if pen.bytes >= *file_bytes_max {
-            pen.put_away(dir)?;
         }
         let mut text = Vec::new();
         let (mut seq, mut previous) = (pen.seq, pen.previous.clone());
@@ -253,12 +283,42 @@ impl Audit {
         (pen.seq, pen.previous) = (seq, previous);
         Ok(())
     }
+
+    /// Throws away what is too old to be kept. A crash between the record and the last file leaves files that the next time takes.
+    fn prune(&self, pen: &mut Pen) -> Result<()> {
+        let Some(keep) = self.keep else { return Ok(()) };
+        let failed = |path: &Path, e: std::io::Error| disk::failed(path, "an old audit log cannot be thrown away", &e);
+        let now = self.clock.now();
+        let mut old = Vec::new();
+        let mut last_old = None;
+        let mut full = put_away(&self.dir)?;
+        // One stays in any case: the next has its number from it.
+        full.pop();
+        for path in full {
+            let last = File::open(&path).and_then(|mut file| last_line(&mut file)).map_err(|e| failed(&path, e))?.0.unwrap_or_default();
+            // What makes no sense is evidence: it stays, and what follows it.
+            let Some(line) = serde_json::from_slice::<Line>(&last).ok().filter(|line| now.duration_since(line.time) > keep) else { break };
+            last_old = Some((line.seq, digest(&last)));
+            old.push(path);
+        }
+        let Some((through, seal)) = last_old else { return Ok(()) };
+        self.append(pen, vec![(own_origin(), Record::Pruned { files: old.len(), through, seal })])?;
+        for path in &old {
+            std::fs::remove_file(path).map_err(|e| failed(path, e))?;
+        }
+        disk::sync(&self.dir)
+    }
+}
+
+/// Of what the daemon records of itself.
+fn own_origin() -> Origin {
+    Origin { who: "daemon".into(), ..Origin::default() }
 }
 
 impl Pen {
     fn put_away(&mut self, dir: &Path) -> Result<()> {
         let failed = |e: std::io::Error| disk::failed(dir, "a full audit log cannot be put away", &e);
-        let number = put_away(dir)?.len() + 1;
+        let number = put_away(dir)?.last().and_then(|path| number(path)).unwrap_or(0) + 1;
         let current = dir.join("audit.jsonl");
         std::fs::rename(&current, dir.join(format!("audit-{number:06}.jsonl"))).map_err(failed)?;
         self.file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&current).map_err(failed)?;
@@ -272,6 +332,8 @@ impl Pen {
 pub struct Check {
     /// Lines whose seal holds.
     pub lines: u64,
+    /// Lines before them that were thrown away for their age, as the log itself says.
+    pub pruned: u64,
     /// Files they are in.
     pub files: usize,
     /// The first place where the chain is broken.
@@ -291,17 +353,37 @@ pub struct Break {
 
 /// Walks the whole chain. Blocks on the disk.
 pub fn verify(state: &Path) -> Result<Check> {
-    let mut check = Check { lines: 0, files: 0, broken: None };
+    let mut check = Check { lines: 0, pruned: 0, files: 0, broken: None };
     let mut previous = GENESIS.to_owned();
+    // What the first line claims to follow, until a record says that it was thrown away.
+    let mut claim: Option<(PathBuf, u64, String)> = None;
     walk(state, |file, number, text| {
         if number == 1 {
             check.files += 1;
         }
         let why = match serde_json::from_slice::<Line>(text) {
             Err(e) => Some(format!("it makes no sense: {e}")),
-            Ok(line) if line.seq != check.lines + 1 => Some(format!("it is number {}, and {} is due", line.seq, check.lines + 1)),
-            Ok(line) if line.previous != previous => Some("the line before it is not the one that it seals".to_owned()),
-            Ok(_) => None,
+            Ok(line) => {
+                if check.files == 1 && number == 1 && line.seq > 1 {
+                    check.pruned = line.seq - 1;
+                    previous.clone_from(&line.previous);
+                    claim = Some((file.to_owned(), check.pruned, line.previous.clone()));
+                }
+                if let (Record::Pruned { through, seal, .. }, Some((_, last, sealed))) = (&line.record, &claim)
+                    && through == last
+                    && seal == sealed
+                {
+                    claim = None;
+                }
+                let due = check.pruned + check.lines + 1;
+                if line.seq != due {
+                    Some(format!("it is number {}, and {due} is due", line.seq))
+                } else if line.previous != previous {
+                    Some("the line before it is not the one that it seals".to_owned())
+                } else {
+                    None
+                }
+            }
         };
         if let Some(why) = why {
             check.broken = Some(Break { file: file.to_owned(), line: number, why });
@@ -311,6 +393,12 @@ pub fn verify(state: &Path) -> Result<Check> {
         previous = digest(text);
         true
     })?;
+    if check.broken.is_none()
+        && let Some((file, last, _)) = claim
+    {
+        let why = format!("the lines up to number {last} are missing, and no later line says that they were thrown away for their age");
+        check.broken = Some(Break { file, line: 1, why });
+    }
     Ok(check)
 }
 
@@ -348,12 +436,17 @@ fn put_away(dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("audit-") && name.ends_with(".jsonl")) {
+        if name.to_str().is_some_and(|name| name.ends_with(".jsonl")) && number(&entry.path()).is_some() {
             files.push(entry.path());
         }
     }
-    files.sort_unstable();
+    files.sort_unstable_by_key(|path| number(path));
     Ok(files)
+}
+
+/// The number of a file that was put away.
+fn number(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.strip_prefix("audit-")?.parse().ok()
 }
 
 /// The last whole line, without its end, and how many bytes the whole lines have.
@@ -391,7 +484,7 @@ mod tests {
     }
 
     async fn filled(state: &Path, lines: usize, file_bytes_max: u64) {
-        let audit = Audit::with(state, "here", Clock::system(), file_bytes_max).expect("opened");
+        let audit = Audit::with(state, "here", Clock::system(), None, file_bytes_max).expect("opened");
         for n in 0..lines {
             audit.record(origin("photos"), refusal(&format!("reason {n}"))).await.expect("recorded");
         }
@@ -424,6 +517,37 @@ mod tests {
         assert_eq!(events.len(), 5);
         assert_eq!(events[3], Record::Torn { bytes: 12 });
         assert_eq!(verify(state.path()).expect("readable").broken, None);
+    }
+
+    fn put_away_numbers(state: &Path) -> Vec<u64> {
+        put_away(&state.join("audit")).expect("readable").iter().filter_map(|path| number(path)).collect()
+    }
+
+    #[tokio::test]
+    async fn old_files_go_and_the_chain_says_so() {
+        let state = tempfile::tempdir().expect("a folder");
+        let day = Duration::from_secs(86_400);
+        filled(state.path(), 20, 1000).await;
+        let written = put_away_numbers(state.path());
+        let open = |days: u32| {
+            let clock = Clock::system().moved(SignedDuration::from_hours(24 * i64::from(days)));
+            Audit::with(state.path(), "here", clock, Some(day * 400), 1000).expect("opened")
+        };
+        drop(open(399));
+        assert_eq!(put_away_numbers(state.path()), written, "young enough");
+        let audit = open(401);
+        for n in 0..10 {
+            audit.record(origin("photos"), refusal(&format!("later {n}"))).await.expect("recorded");
+        }
+        let left = put_away_numbers(state.path());
+        assert!(left.len() > 1 && left.first() >= written.last(), "{left:?} after {written:?}: no number is used twice");
+        let check = verify(state.path()).expect("readable");
+        assert!(check.broken.is_none() && check.pruned > 5 && check.lines > 10, "{check:?}");
+        // The one file whose going nobody recorded.
+        let oldest = put_away(&state.path().join("audit")).expect("readable").remove(0);
+        std::fs::remove_file(oldest).expect("removed");
+        let why = verify(state.path()).expect("readable").broken.expect("found").why;
+        assert!(why.contains("missing"), "{why}");
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::alert::AlertSettings;
+use super::audit::KEEP_USUAL;
 use super::calendar::{Schedule, Window};
 use super::hints::HintSource;
 use super::status::Trouble;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// How long a drain may take until what still runs is dropped (it is resumable).
     pub drain: Duration,
+    /// For how long full files of the audit log are kept, looked at when the daemon starts. `None`: for ever.
+    pub audit_keep: Option<Duration>,
     /// Where to tell what needs a person.
     pub alerts: AlertSettings,
     /// What all jobs' bytes go through.
@@ -74,6 +77,7 @@ impl Default for Settings {
             streams_max: None,
             memory_bytes: 512 << 20,
             drain: Duration::from_secs(60),
+            audit_keep: Some(KEEP_USUAL),
             alerts: AlertSettings::default(),
             pipes: Pipes::default(),
         }

@@ -96,11 +96,11 @@ impl Daemon {
         let settings = &setup.settings;
         let (path, host) = (state.path().to_owned(), info.host.clone());
         let (ledger, audit) = crate::journal::disk::blocking({
-            let (clock, host) = (clock.clone(), host.clone());
+            let (clock, host, keep_audit) = (clock.clone(), host.clone(), settings.audit_keep);
             move || {
                 let ledger = Ledger::open(&path, &info)?;
                 Spool::sweep(&path);
-                Ok((ledger, Audit::open(&path, &host, clock)?))
+                Ok((ledger, Audit::open(&path, &host, clock, keep_audit)?))
             }
         })
         .await?;

@@ -23,6 +23,7 @@ mod codec;
 mod database;
 pub mod history;
 mod ledger;
+mod prune;
 mod read;
 mod schema;
 pub mod sweep;
@@ -98,6 +99,7 @@ impl SqliteJournal {
         let failed = |e| database::failed(path, e);
         let mut connection = database::open(path)?;
         database::own(&mut connection, path, pair)?;
+        prune::prune(&connection, clock.now()).map_err(failed)?;
         let turned = pair.is_turned();
         let begin = "INSERT INTO run (turned, host, user, pid, what, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING run";
         let began = params![turned, run.host, run.user, run.pid, run.what, clock.now().as_microsecond()];

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tempfile::TempDir;
 
 use super::history::History;
@@ -409,4 +410,30 @@ async fn a_sweep_ends_flights_only_between_runs() {
     assert!(!sweep.holds(flight, &upload).await.expect("read"));
     drop(sweep);
     assert_eq!(desk.open().await.flights(None, 10).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn runs_and_deletes_of_long_ago_are_forgotten_and_what_was_proved_is_not() {
+    let desk = Desk::new();
+    let day = |days: i64| SignedDuration::from_hours(24 * days);
+    let on = async |days: i64| {
+        let clock = desk.clock.moved(day(days));
+        StateDir::new(desk.dir.path()).open(&pair("a", "b"), Keep::Full, run(), clock.clone()).await.map(|journal| (journal, clock)).expect("a journal")
+    };
+    for days in [0, 300, 500] {
+        let (journal, clock) = on(days).await;
+        journal.prove(&"kept".into(), proved(1)).await.expect("queued");
+        journal.deleted(&format!("gone on day {days}").as_str().into(), None).await.expect("queued");
+        journal.end(Outcome::Done, clock.now()).await.expect("ended");
+    }
+    let history = desk.history().await;
+    let told = |runs: Vec<history::Run>| runs.iter().map(|run| run.number).collect::<Vec<_>>();
+    assert_eq!(told(history.runs(None, 10).await.expect("read")), [3, 2]);
+    let left: Vec<Key> = history.deletions(None, 10).await.expect("read").into_iter().map(|deletion| deletion.key).collect();
+    assert_eq!(left, ["gone on day 300", "gone on day 500"].map(Key::from));
+    drop(on(2000).await);
+    let history = desk.history().await;
+    assert_eq!(told(history.runs(None, 10).await.expect("read")), [4], "a number is never used again");
+    assert!(history.deletions(None, 10).await.expect("read").is_empty());
+    assert_eq!(history.proofs(false, None, 10).await.expect("read").len(), 1);
 }
