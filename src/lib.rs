@@ -69,6 +69,7 @@ mod fuzzing;
 pub mod journal;
 pub mod metrics;
 pub mod storage;
+pub mod tier;
 pub mod transfer;
 
 pub use error::{Error, Result};

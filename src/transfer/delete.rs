@@ -44,6 +44,16 @@ pub(crate) fn limit_in_words(limit: DeleteLimit) -> String {
     }
 }
 
+/// Whether so many deletes among so many keys are more than allowed.
+pub(crate) fn exceeds(limit: DeleteLimit, candidates: u64, keys: u64) -> bool {
+    let beyond = |percent: f64| candidates as f64 > keys as f64 * percent / 100.0;
+    match limit {
+        DeleteLimit::Default => candidates > COUNT_ALWAYS && beyond(PERCENT_DEFAULT),
+        DeleteLimit::Count(count) => candidates > count,
+        DeleteLimit::Percent(percent) => beyond(percent),
+    }
+}
+
 /// Refuses with [`ErrorKind::Guard`] where the deletes are more than a person would expect.
 pub(crate) fn guard(options: &Options, claim: Claim) -> Result<()> {
     if claim.candidates == 0 {
@@ -53,13 +63,7 @@ pub(crate) fn guard(options: &Options, claim: Claim) -> Result<()> {
         let message = format!("the source is empty, and {} objects of the destination would be deleted: none was", claim.candidates);
         return Err(Error::new(ErrorKind::Guard, message).advise("check the source's address; if it is meant to be empty, add --allow-empty-source"));
     }
-    let beyond = |percent: f64| claim.candidates as f64 > claim.destination_keys as f64 * percent / 100.0;
-    let refused = match options.delete_limit {
-        DeleteLimit::Default => claim.candidates > COUNT_ALWAYS && beyond(PERCENT_DEFAULT),
-        DeleteLimit::Count(count) => claim.candidates > count,
-        DeleteLimit::Percent(percent) => beyond(percent),
-    };
-    if refused {
+    if exceeds(options.delete_limit, claim.candidates, claim.destination_keys) {
         let message = format!(
             "{} of {} destination objects would be deleted, and the limit is {}: none was",
             claim.candidates,
