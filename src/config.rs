@@ -30,6 +30,7 @@ pub mod setting;
 pub mod show;
 pub mod store;
 pub mod stores;
+pub mod tier;
 pub mod transfer;
 pub mod units;
 pub mod watch;
@@ -42,6 +43,7 @@ use engine::{Daemon, Engine, State};
 use job::Job;
 use section::{Document, Origin, Section, suggest};
 use store::StoreConfig;
+use tier::On;
 
 /// Everything that was configured.
 #[derive(Debug, Clone, Default)]
@@ -261,6 +263,14 @@ fn read_jobs(root: &mut Section<'_>, stores: &BTreeMap<String, StoreConfig>) -> 
                     && !crate::storage::object_store::foreign::is_scheme(store)
                 {
                     section.problem(key, format!("there is no store '{store}'"), suggest(store, stores.keys().map(String::as_str)));
+                }
+            }
+            for tier in &job.tier {
+                if let On::Place(Address::Store { store, .. }) = &tier.on
+                    && !stores.contains_key(store)
+                    && store != "mem"
+                {
+                    section.problem("tier", format!("there is no store '{store}'"), suggest(store, stores.keys().map(String::as_str)));
                 }
             }
             if job::overlap(&place(&job.source), &place(&job.destination)) {

@@ -11,6 +11,7 @@ use super::job::{self, BUCKET, Events, Job, Mode};
 use super::residency;
 use super::store::StoreKind;
 use super::stores::{Opening, Stores};
+use super::tier::On;
 use crate::clock::Clock;
 use crate::daemon::alert::AlertSettings;
 use crate::daemon::hints::HintSource;
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::storage::checksum::Crc64;
 use crate::storage::limit::Pipes;
 use crate::storage::location::Address;
+use crate::tier::{End, Place};
 use crate::transfer::Options;
 
 /// Buckets that one job may have.
@@ -132,7 +134,26 @@ impl JobOpener {
         }
         let job = crate::transfer::Job { source: self.stores.tree(source, &from).await?, destination: self.stores.tree(destination, &to).await?, options };
         let pair = Pair::of(&job.source.tree(), &job.destination.tree()).of_share(job.options.shard);
-        Ok(Opened { label, job, pair, metrics: self.stores.metrics().clone() })
+        let tiers = self.tiers(&job).await?;
+        Ok(Opened { label, job, pair, tiers, metrics: self.stores.metrics().clone() })
+    }
+
+    /// The places that the job's rules are about.
+    async fn tiers(&self, job: &crate::transfer::Job) -> Result<Vec<Place>> {
+        let mut places: Vec<(&On, Place)> = Vec::new();
+        for tier in &self.job.tier {
+            if let Some((_, place)) = places.iter_mut().find(|(on, _)| **on == tier.on) {
+                place.rules.push(tier.rule.clone());
+                continue;
+            }
+            let (end, location) = match &tier.on {
+                On::Source => (End::Source, job.source.tree()),
+                On::Destination => (End::Destination, job.destination.tree()),
+                On::Place(address) => (End::Third, self.stores.tree(address, &Opening::default()).await?.tree()),
+            };
+            places.push((&tier.on, Place { end, location, rules: vec![tier.rule.clone()] }));
+        }
+        Ok(places.into_iter().map(|(_, place)| place).collect())
     }
 
     /// The buckets that a pattern means now.

@@ -6,6 +6,7 @@ use globset::GlobBuilder;
 
 use super::secret::Secret;
 use super::section::Section;
+use super::tier::Tier;
 use super::transfer::{Copying, Deleting, Resources, Selection};
 use crate::daemon::calendar::{Schedule, Window};
 use crate::error::Error;
@@ -47,6 +48,8 @@ pub struct Job {
     pub residency: Vec<Key>,
     /// What takes part.
     pub selection: Selection,
+    /// How its objects age.
+    pub tier: Vec<Tier>,
     /// How it is written.
     pub copying: Copying,
     /// What may be deleted.
@@ -81,12 +84,14 @@ impl Job {
             events: Events::read(section, &mut missing),
             residency: section.texts("residency").into_iter().map(Key::from).collect(),
             selection: Selection::read(section),
+            tier: Vec::new(),
             copying: Copying::read(section),
             deleting: Deleting::read(section),
             resources: Resources::read(section),
             missing: Vec::new(),
         };
         job.missing = missing;
+        job.tier = Tier::read(section, &job);
         job.check_buckets(section);
         if let Some(Address::Store { .. } | Address::Stdio) = &source
             && job.events.contains(&Events::Notify)

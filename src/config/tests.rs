@@ -134,3 +134,46 @@ fn configuration_is_looked_for_in_order() {
     lookup.file = Some(dir.path().join("absent.toml"));
     assert!(Config::load(&lookup).expect_err("absent").to_string().contains("absent.toml cannot be read"));
 }
+
+fn with_rule(job: &str, rule: &str) -> String {
+    format!("[[jobs]]\nname = \"j\"\nsource = \"s3://a/\"\ndestination = \"oss://b/\"\n{job}\n[[jobs.tier]]\nname = \"r\"\n{rule}\n")
+}
+
+#[test]
+fn a_rule_is_carried_out_by_whom_it_can_be() {
+    use crate::tier::rule::{Action, By};
+    let read = |rule: &str| parse(&with_rule("", rule)).expect(rule).jobs[0].tier[0].clone();
+    let cool = read("transitions = [\"IA after 30d\", \"Archive after 12w\"]");
+    assert_eq!((cool.on, cool.rule.by), (tier::On::Destination, By::Cloud));
+    assert_eq!(cool.rule.actions[1], Action::Transition { age_days: 84, class: "Archive".into() });
+    assert_eq!(read("keep_daily = 7").rule.by, By::Dragon);
+    assert_eq!(read("transitions = \"IA after 30d\"\nage_by = \"journal\"").rule.by, By::Dragon);
+    assert_eq!(read("on = \"/backups\"\nexpire = \"30d\"").rule.by, By::Dragon, "a directory has no rules of its own");
+    parse(&with_rule("newer_than = \"30d\"", "expire = \"30d\"")).expect("what is deleted is not copied again");
+}
+
+#[test]
+fn rules_that_would_go_wrong_every_night_are_refused() {
+    for (rule, told) in [
+        ("expire = \"30d\"", "would copy it again"),
+        ("transitions = [\"IAA after 30d\"]", "did you mean 'IA'?"),
+        ("transitions = [\"IA 30d\"]", "IA after 30d"),
+        ("transitions = [\"IA after 30h\"]", "whole days"),
+        ("transitions = [\"Archive after 30d\", \"IA after 60d\"]", "only sink"),
+        ("", "does nothing"),
+        ("keep_daily = 0", "keeps nothing"),
+        ("keep_daily = 7\nby = \"cloud\"", "only Dragon"),
+        ("abort_uploads = \"7d\"\nby = \"dragon\"", "the cloud must"),
+        ("noncurrent_newest = 3", "noncurrent_expire"),
+        ("on = \"nowhere\"\nexpire = \"30d\"", "neither source nor destination"),
+        ("on = \"vault://b/\"\nabort_uploads = \"7d\"", "no store 'vault'"),
+        ("on = \"/backups\"\ntransitions = \"IA after 30d\"", "no storage classes"),
+        ("on = \"oss://c/\"\nkeep_daily = 3\nage_by = \"journal\"", "no third place"),
+        ("keep_dayly = 7", "did you mean 'keep_daily'?"),
+    ] {
+        let problem = problem(&with_rule("", rule));
+        assert!(problem.contains(told) && problem.contains("dragon.toml:"), "{rule}: {problem}");
+    }
+    let twice = with_rule("", "keep_daily = 7\n[[jobs.tier]]\nname = \"r\"\nkeep_daily = 8");
+    assert!(problem(&twice).contains("another rule of the name"));
+}

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::journal::Pair;
 use crate::metrics::Metrics;
 use crate::storage::limit::Pipes;
+use crate::tier::Place;
 use crate::transfer::job::DeleteLimit;
 
 /// One configuration, as far as the daemon is concerned.
@@ -153,6 +154,8 @@ pub struct Opened {
     pub job: crate::transfer::Job,
     /// The two places, for the journal.
     pub pair: Pair,
+    /// How what lies there ages.
+    pub tiers: Vec<Place>,
     /// Counters of its stores' layers.
     pub metrics: Arc<Metrics>,
 }

@@ -216,7 +216,7 @@ impl Opener for Place {
         }
         let job = transfer::Job::new(Location::new(self.from.clone(), ""), Location::new(self.to.clone(), ""));
         let pair = Pair::of(&job.source, &job.destination);
-        Ok(vec![Opened { label: None, job, pair, metrics: Arc::default() }])
+        Ok(vec![Opened { label: None, job, pair, tiers: Vec::new(), metrics: Arc::default() }])
     }
 
     fn pipes(&self) -> &Pipes {

@@ -45,6 +45,8 @@ pub struct Sweep {
     pub proofs: Option<Arc<dyn Journal>>,
     /// Delete only what the job's journal says is at the destination: the place is the source.
     pub only_copied: bool,
+    /// Delete only what this place has no more: the place is a copy of it, and what it holds would be copied again.
+    pub source: Option<Location>,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
     /// Move and delete also where a class charges for it.
@@ -84,6 +86,8 @@ pub enum Spared {
     Grants,
     /// The job has not copied it yet, as it is now.
     NotCopied,
+    /// The job's source still holds it, and the next run would copy it again.
+    AtSource,
     /// A retention or legal hold keeps it.
     Locked,
     /// It was written again, or is gone, since it was listed.
@@ -163,7 +167,7 @@ type Doomed = BTreeMap<usize, HashSet<Vec<u8>>>;
 ///
 /// Fails where it cannot start: a place that cannot be listed, rules that cannot hold there. What happens later stands in what it returns.
 pub async fn sweep(sweep: Sweep, context: &Context, mut each: impl FnMut(&Step)) -> Result<Swept> {
-    let sweep = Sweep { place: sweep.place.tree(), ..sweep };
+    let sweep = Sweep { place: sweep.place.tree(), source: sweep.source.as_ref().map(Location::tree), ..sweep };
     sweep.check()?;
     let now = context.clock.now();
     let doomed = sweep.doomed(now).await?;
@@ -554,6 +558,13 @@ impl Sweep {
                 return Ok(Some(Standing::Spared(Spared::NotCopied)));
             }
         }
+        if let Some(source) = &self.source {
+            match source.storage.head(&ObjectRef::from(&source.key(listed.key.as_bytes()))).await {
+                Ok(_) => return Ok(Some(Standing::Spared(Spared::AtSource))),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
         if self.dry_run {
             return Ok(Some(Standing::Planned));
         }
@@ -602,6 +613,7 @@ impl fmt::Display for Spared {
             Self::Unprovable => "the service states no checksum of it, so nothing would prove it afterwards",
             Self::Grants => "others may read it by grants that no copy keeps",
             Self::NotCopied => "the job has not copied it yet, as it is now",
+            Self::AtSource => "the job's source still holds it, and would bring it back",
             Self::Locked => "a retention or legal hold keeps it",
             Self::Changed => "it was written again, or is gone, since it was listed",
         })

@@ -42,6 +42,7 @@ impl World {
             rules,
             proofs: None,
             only_copied: false,
+            source: None,
             dry_run: false,
             touch_cold: false,
             delete_limit: DeleteLimit::Default,
@@ -219,6 +220,21 @@ async fn a_source_loses_only_what_its_copy_is_proved_of() {
     let (swept, _) = world.run(Sweep { proofs: Some(journal), ..expire }).await;
     assert_eq!((swept.deleted, spared(&swept)), (1, vec![(Spared::NotCopied, 2)]));
     assert_eq!(world.keys().await, ["data/changed", "data/new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_stays_as_long_as_its_source_would_bring_it_back() {
+    let (world, source) = (World::of(MemoryOptions::like_oss()), World::of(MemoryOptions::like_s3()));
+    for key in ["data/2025-01-01", "data/2025-01-02", "data/2025-01-03"] {
+        world.put(key, 10, "").await;
+    }
+    source.put("from/2025-01-01", 10, "").await;
+    let keep = Retention { newest: 1, ..Retention::default() };
+    let rules = vec![rule("one", "", vec![Action::Keep(keep)])];
+    let from = Location::new(Arc::new(source.store.clone()), "from/");
+    let (swept, _) = world.run(Sweep { source: Some(from), ..world.sweep(rules) }).await;
+    assert_eq!((swept.deleted, spared(&swept)), (1, vec![(Spared::AtSource, 1)]));
+    assert_eq!(world.keys().await, ["data/2025-01-01", "data/2025-01-03"]);
 }
 
 #[tokio::test(start_paused = true)]
