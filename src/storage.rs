@@ -115,6 +115,9 @@ pub trait Storage: Debug + Display + Send + Sync + 'static {
 
     /// Archives, whose objects are read after a restore.
     fn archive(&self) -> Option<&dyn Archive>;
+
+    /// Rules that the service carries out by itself.
+    fn lifecycle(&self) -> Option<&dyn Lifecycle>;
 }
 
 /// Multipart uploads: id-based, so that another process can go on with one.
@@ -177,6 +180,17 @@ pub trait Archive: Send + Sync {
     ///
     /// Fails with [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported) where the object is in no class that needs it.
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring>;
+}
+
+/// A bucket's lifecycle rules, which the service carries out by itself, and only some day.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// The rules as the service writes them, as XML; `None` where the bucket has none.
+    async fn lifecycle(&self) -> Result<Option<String>>;
+
+    /// Replaces all of them; `None` removes them. No service has a compare-and-swap here: read again and compare. `overlap` lets rules of
+    /// one action overlap, which OSS refuses otherwise.
+    async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()>;
 }
 
 /// Who may do what with an object.

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use super::layer::{self, Operation};
 use super::weather::Weather;
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
-    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
+    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
+    UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -312,6 +313,10 @@ impl Storage for FaultLayer {
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner.archive().map(|_| self as &dyn Archive)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        self.inner.lifecycle().map(|_| self as &dyn Lifecycle)
+    }
 }
 
 impl FaultLayer {
@@ -415,6 +420,21 @@ impl Archive for FaultLayer {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         let call = self.begin(Operation::Restore, &object.key).await?;
         call.end(layer::archive(&*self.inner)?.restore(object, days, tier).await, |_| ()).await
+    }
+}
+
+#[async_trait]
+impl Lifecycle for FaultLayer {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        let (key, operation) = (Key::EMPTY, Operation::Lifecycle);
+        let call = self.begin(operation, &key).await?;
+        call.end(layer::lifecycle(&*self.inner)?.lifecycle().await, |_| ()).await
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
+        let (key, operation) = (Key::EMPTY, Operation::SetLifecycle);
+        let call = self.begin(operation, &key).await?;
+        call.end(layer::lifecycle(&*self.inner)?.set_lifecycle(rules, overlap).await, |_| ()).await
     }
 }
 

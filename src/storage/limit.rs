@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::payload::ByteStream;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
+    Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo, ObjectRef,
     OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, layer,
 };
 use crate::clock::Clock;
@@ -299,6 +299,10 @@ impl Storage for Limit {
 
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner.archive()
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        self.inner.lifecycle()
     }
 }
 

@@ -27,9 +27,9 @@ use futures::stream::{self, BoxStream, Fuse, StreamExt};
 use super::payload::ByteStream;
 use super::slab::Slabs;
 use super::{
-    Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Details, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
-    MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Upload,
-    UploadId,
+    Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule,
+    Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart,
+    Upload, UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -318,6 +318,10 @@ impl Storage for LocalStore {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
 }

@@ -15,7 +15,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Account, Acl, Archive, BucketInfo, Capabilities, Condition, Deleted, Details, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
+    Account, Acl, Archive, BucketInfo, Capabilities, Condition, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule, Multipart,
     MultipartLimits, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart,
 };
 use crate::clock::Clock;
@@ -136,6 +136,8 @@ struct Bucket {
     created: Option<Timestamp>,
     objects: BTreeMap<Key, Object>,
     uploads: BTreeMap<String, OpenParts>,
+    /// Kept and given back; nobody carries it out here.
+    lifecycle: Option<String>,
 }
 
 impl MemoryAccount {
@@ -434,6 +436,10 @@ impl Storage for MemoryStore {
     fn archive(&self) -> Option<&dyn Archive> {
         Some(self)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -482,6 +488,20 @@ impl ServerCopy for MemoryStore {
             buckets.get_mut(&self.identity.bucket).ok_or_else(missing)?.commit(key, copy, None)
         };
         copied().map_err(|e| self.told("copy", key, e))
+    }
+}
+
+#[async_trait]
+impl Lifecycle for MemoryStore {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        self.locked(|bucket| Ok(bucket.lifecycle.clone()))
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, _overlap: bool) -> Result<()> {
+        self.locked(|bucket| {
+            bucket.lifecycle = rules.map(str::to_owned);
+            Ok(())
+        })
     }
 }
 

@@ -12,8 +12,9 @@ use futures::stream::{BoxStream, StreamExt};
 use super::layer::{self, Operation};
 use super::payload::ByteStream;
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
-    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
+    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
+    UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -136,6 +137,10 @@ impl Storage for Observe {
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner.archive().map(|_| self as &dyn Archive)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        self.inner.lifecycle().map(|_| self as &dyn Lifecycle)
+    }
 }
 
 fn counted(body: ByteStream, metrics: Arc<Metrics>) -> ByteStream {
@@ -216,6 +221,17 @@ impl Details for Observe {
 impl Archive for Observe {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.watched(Operation::Restore, &object.key, layer::archive(&*self.inner)?.restore(object, days, tier)).await
+    }
+}
+
+#[async_trait]
+impl Lifecycle for Observe {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        self.watched(Operation::Lifecycle, &Key::EMPTY, layer::lifecycle(&*self.inner)?.lifecycle()).await
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
+        self.watched(Operation::SetLifecycle, &Key::EMPTY, layer::lifecycle(&*self.inner)?.set_lifecycle(rules, overlap)).await
     }
 }
 

@@ -21,8 +21,8 @@ use crate::storage::object::{Attributes, ETag, ObjectInfo, ObjectRef};
 use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
-    Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, RestoreTier,
-    Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, Lifecycle, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput,
+    RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 
 mod account;
@@ -35,6 +35,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub(in crate::storage) mod fuzzing;
 mod headers;
+mod lifecycle;
 mod list;
 mod multipart;
 mod object;
@@ -160,6 +161,10 @@ impl Storage for OssStore {
     fn archive(&self) -> Option<&dyn Archive> {
         Some(self)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -227,5 +232,16 @@ impl Details for OssStore {
 impl Archive for OssStore {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.0.restore(object, days, tier).await
+    }
+}
+
+#[async_trait]
+impl Lifecycle for OssStore {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        self.0.lifecycle().await
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
+        self.0.set_lifecycle(rules, overlap).await
     }
 }

@@ -22,8 +22,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::checksum::Agreement;
 use super::layer::{self, Operation};
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
-    OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
+    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
+    UploadId,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -372,6 +373,10 @@ impl Storage for Retry {
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner().archive().map(|_| self as &dyn Archive)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        self.inner().lifecycle().map(|_| self as &dyn Lifecycle)
+    }
 }
 
 impl Retry {
@@ -509,6 +514,19 @@ impl Archive for Retry {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         let below = layer::archive(self.inner())?;
         self.until_done(Operation::Restore, |_| below.restore(object, days, tier)).await
+    }
+}
+
+#[async_trait]
+impl Lifecycle for Retry {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        let below = layer::lifecycle(self.inner())?;
+        self.until_done(Operation::Lifecycle, |_| below.lifecycle()).await
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
+        let below = layer::lifecycle(self.inner())?;
+        self.until_done(Operation::SetLifecycle, |_| below.set_lifecycle(rules, overlap)).await
     }
 }
 

@@ -16,7 +16,7 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use futures::stream::BoxStream;
 
 use super::{
-    Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List,
+    Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List,
     MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier,
     Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
 };
@@ -34,6 +34,7 @@ mod errors;
 #[cfg(any(test, fuzzing))]
 pub(in crate::storage) mod fuzzing;
 mod headers;
+mod lifecycle;
 mod list;
 mod multipart;
 mod object;
@@ -266,6 +267,10 @@ impl Storage for S3Store {
     fn archive(&self) -> Option<&dyn Archive> {
         Some(self)
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -332,6 +337,17 @@ impl Details for S3Store {
 impl Archive for S3Store {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.told("restore", &object.key, object::restore(&self.bucket, object, days, tier).await)
+    }
+}
+
+#[async_trait]
+impl Lifecycle for S3Store {
+    async fn lifecycle(&self) -> Result<Option<String>> {
+        lifecycle::lifecycle(&self.bucket).await.map_err(|e| e.during("lifecycle").in_store(self))
+    }
+
+    async fn set_lifecycle(&self, rules: Option<&str>, _overlap: bool) -> Result<()> {
+        lifecycle::set_lifecycle(&self.bucket, rules).await.map_err(|e| e.during("set lifecycle").in_store(self))
     }
 }
 

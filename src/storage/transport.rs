@@ -19,6 +19,8 @@ mod connect;
 mod dial;
 pub(in crate::storage) mod endpoints;
 mod http1;
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(in crate::storage) mod lifecycle;
 mod pool;
 mod proxy;
 pub(in crate::storage) mod refusal;

@@ -16,8 +16,8 @@ use crate::journal::MemoryJournal;
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
-    PutOutput, ServerCopy, Storage, StoredPart,
+    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Key, Kind, Lifecycle, List, Multipart, ObjectInfo, ObjectRef, Page, Payload,
+    Presign, Put, PutOutput, ServerCopy, Storage, StoredPart,
 };
 
 /// One listing: the pages, made one by one.
@@ -141,6 +141,10 @@ impl Storage for Script {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
 }

@@ -17,8 +17,8 @@ use dragon::storage::Key;
 use dragon::storage::location::Location;
 use dragon::storage::memory::MemoryStore;
 use dragon::storage::{
-    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
-    PutOutput, ServerCopy, Storage, StoredPart,
+    Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Kind, Lifecycle, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign,
+    Put, PutOutput, ServerCopy, Storage, StoredPart,
 };
 use dragon::transfer::{Context, Job, Options, run};
 use futures::StreamExt;
@@ -128,6 +128,10 @@ impl Storage for Numbers {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
 }

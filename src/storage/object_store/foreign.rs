@@ -14,7 +14,7 @@ use os::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreEx
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Archive, Attributes, Capabilities, Condition, Deleted, Details, ETag, Entry, Get, GetOutput, Identity, Key, Kind, List, MetadataRule, Multipart,
+    Archive, Attributes, Capabilities, Condition, Deleted, Details, ETag, Entry, Get, GetOutput, Identity, Key, Kind, Lifecycle, List, MetadataRule, Multipart,
     ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, payload,
 };
 
@@ -239,6 +239,10 @@ impl Storage for ForeignStore {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
 }

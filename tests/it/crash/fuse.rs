@@ -12,8 +12,8 @@ use dragon::error::Result;
 use dragon::journal::{Checkpoint, Event, Flight, FlightId, Intent, Journal, Outcome, Proved};
 use dragon::storage::checksum::Checksums;
 use dragon::storage::{
-    Archive, Attributes, Capabilities, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
-    Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Archive, Attributes, Capabilities, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo, ObjectRef,
+    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -164,6 +164,10 @@ impl Storage for FusedStore {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
 }

@@ -114,6 +114,10 @@ impl Storage for Service {
     fn archive(&self) -> Option<&dyn Archive> {
         None
     }
+
+    fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
 }
 
 /// The body's first byte, and a minute later the rest, or a broken connection.
