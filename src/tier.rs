@@ -10,6 +10,8 @@ use crate::journal::Journal;
 use crate::storage::location::Location;
 use crate::transfer::Job;
 
+#[cfg(feature = "transport")]
+pub mod lifecycle;
 pub mod retention;
 pub mod rule;
 pub mod snapshot;

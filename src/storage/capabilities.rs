@@ -15,6 +15,18 @@ pub enum Service {
     ObjectStore,
 }
 
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::S3 => "S3",
+            Self::Oss => "OSS",
+            Self::Local => "a local directory",
+            Self::Memory => "memory",
+            Self::ObjectStore => "this service",
+        })
+    }
+}
+
 /// Limits of multipart uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MultipartLimits {

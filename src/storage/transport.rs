@@ -32,7 +32,7 @@ pub(in crate::storage) mod target;
 pub(in crate::storage) mod text;
 mod tls;
 #[cfg_attr(not(all(feature = "s3", feature = "oss")), allow(dead_code, unused_imports, reason = "some of it only one cloud needs"))]
-pub(in crate::storage) mod xml;
+pub(crate) mod xml;
 
 pub use response::Response;
 

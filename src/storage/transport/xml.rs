@@ -96,15 +96,15 @@ fn named(reference: &str) -> Result<char> {
 
 /// A small document as a tree, for all answers but listings.
 #[derive(Debug, Default)]
-struct Element {
-    name: String,
+pub(crate) struct Element {
+    pub(crate) name: String,
     text: String,
-    children: Vec<Element>,
+    pub(crate) children: Vec<Element>,
 }
 
 impl Element {
     /// Reads a document whose root must have one of these names.
-    fn parse(body: &[u8], roots: &[&str]) -> Result<Self> {
+    pub(crate) fn parse(body: &[u8], roots: &[&str]) -> Result<Self> {
         let mut tree = Tree::default();
         walk(body, &mut tree)?;
         let root = tree.root.ok_or_else(|| broken("it is empty"))?;
@@ -114,32 +114,32 @@ impl Element {
         Ok(root)
     }
 
-    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |c| c.name == name)
     }
 
-    fn child(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|c| c.name == name)
     }
 
     /// A child's text; `None` where it is absent or empty.
-    fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.child(name).map(|c| c.text.as_str()).filter(|t| !t.is_empty())
     }
 
-    fn require(&self, name: &str) -> Result<&str> {
+    pub(crate) fn require(&self, name: &str) -> Result<&str> {
         self.text(name).ok_or_else(|| broken(format_args!("<{}> has no <{name}>", self.name)))
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T> {
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T> {
         self.require(name)?.trim().parse().map_err(|_| broken(format_args!("<{name}> is no number")))
     }
 
-    fn is_true(&self, name: &str) -> bool {
+    pub(crate) fn is_true(&self, name: &str) -> bool {
         self.text(name).is_some_and(|t| t.trim() == "true")
     }
 
-    fn time(&self, name: &str) -> Option<jiff::Timestamp> {
+    pub(crate) fn time(&self, name: &str) -> Option<jiff::Timestamp> {
         self.text(name)?.trim().parse().ok()
     }
 }
