@@ -48,6 +48,7 @@ mod state;
 mod status;
 mod stdio;
 mod sync;
+mod tier;
 mod transfer;
 mod uploads;
 mod verify;
@@ -105,6 +106,7 @@ enum Command {
     Presign(presign::Presign),
     Restore(restore::RestoreCommand),
     Uploads(uploads::Uploads),
+    Tier(tier::TierCommand),
     History(history::Told),
     Doctor(doctor::Doctor),
     Daemon(daemon::DaemonCommand),
@@ -217,7 +219,7 @@ impl Command {
             Self::Uploads(c) => vec![c.url()],
             Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
-            Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) => Vec::new(),
+            Self::Tier(_) | Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) => Vec::new(),
             Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
@@ -231,7 +233,7 @@ impl Command {
     fn grace(&self, config: &Config) -> Duration {
         match self {
             Self::Daemon(_) => config.daemon.drain + signal::GRACE,
-            Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_) => signal::GRACE,
+            Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Tier(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_) => signal::GRACE,
             _ => Duration::ZERO,
         }
     }
@@ -251,6 +253,7 @@ impl Command {
             Self::Presign(c) => c.run(session).await,
             Self::Restore(c) => c.run(session).await,
             Self::Uploads(c) => Box::pin(c.run(session)).await,
+            Self::Tier(c) => Box::pin(c.run(session)).await,
             Self::History(c) => Box::pin(c.run(session)).await,
             Self::Doctor(c) => Box::pin(c.run(session)).await,
             Self::Daemon(c) => Box::pin(c.run(session)).await,

@@ -36,6 +36,7 @@ pub mod status;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod tiering;
 mod turns;
 
 pub use control::Control;

@@ -11,6 +11,8 @@ use crate::storage::location::Location;
 use crate::transfer::Job;
 
 #[cfg(feature = "transport")]
+pub mod cloud;
+#[cfg(feature = "transport")]
 pub mod lifecycle;
 pub mod retention;
 pub mod rule;

@@ -100,6 +100,18 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<String>,
     },
+    /// An object was deleted by a rule of the job's.
+    Expired {
+        /// Where.
+        place: String,
+        /// Its key there, escaped.
+        key: String,
+        /// The rule.
+        rule: String,
+        /// The version that was removed, or the delete marker that was made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+    },
     /// An object was overwritten at the destination.
     Overwritten {
         /// Its key, escaped.

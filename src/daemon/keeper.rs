@@ -23,6 +23,7 @@ use super::ledger::FailedKey;
 use super::run::{self, Outcome, Tools};
 use super::setup::{JobSetup, Opened, Override};
 use super::status::{RunStatus, Trouble};
+use super::tiering::Tiering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::job::{DeleteLimit, KeyFile};
 use crate::transfer::{Progress, Report};
@@ -481,19 +482,29 @@ impl RunScope {
         };
         let desk = desks.of(&opened.pair);
         let journal = desk.sit_down(&self.setup.name).await?;
+        let own = origin.clone();
         let tools = Tools {
             clock: clock.clone(),
             memory: memory.clone(),
             share: self.common.pool().share(self.setup.priority),
             claims: desk.claims.clone(),
-            journal,
+            journal: journal.clone(),
             progress,
             spill_dir: state.path().to_owned(),
             audit: audit.clone(),
             origin,
             cancel: self.cancel.clone(),
         };
-        let outcome = run::run(opened, tools, |_| {}).await;
+        let (tiers, job) = (opened.tiers.clone(), opened.job.clone());
+        let mut outcome = run::run(opened, tools, |_| {}).await;
+        if let Ok(outcome) = &mut outcome
+            && outcome.word() == "done"
+            && self.cause != Cause::Retry
+        {
+            let tiering = Tiering { common: &self.common, name: &self.setup.name, origin: own, cancel: &self.cancel, journal: &journal };
+            tiering.carry_out(&tiers, &job, outcome).await?;
+        }
+        drop(journal);
         desk.stand_up().await;
         drop(spool);
         outcome

@@ -119,7 +119,7 @@ pub(super) async fn run(opened: Opened, tools: Tools, mut each: impl FnMut(&Obje
 }
 
 impl Outcome {
-    fn note_failure(&mut self, label: &Option<String>, key: &Key, error: Option<&Error>, now: Timestamp) {
+    pub(super) fn note_failure(&mut self, label: &Option<String>, key: &Key, error: Option<&Error>, now: Timestamp) {
         if self.failed.len() < FAILED_MAX {
             self.failed.push(FailedKey::new(label.clone(), key));
         } else {

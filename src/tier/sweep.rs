@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
 
 use super::rule::{Action, AgeBy, By, Rule};
 use super::snapshot::{self, Snapshot};
@@ -163,10 +164,11 @@ struct Due {
 /// The snapshots that are to go, by rule: names of segments behind its prefix.
 type Doomed = BTreeMap<usize, HashSet<Vec<u8>>>;
 
-/// Looks through a place and carries out its rules. `each` sees every object that a rule is about, and how that ended.
+/// Looks through a place and carries out its rules. `told` is sent every object that a rule is about, and how that ended: it waits for a full
+/// channel, and goes on without one that was closed.
 ///
 /// Fails where it cannot start: a place that cannot be listed, rules that cannot hold there. What happens later stands in what it returns.
-pub async fn sweep(sweep: Sweep, context: &Context, mut each: impl FnMut(&Step)) -> Result<Swept> {
+pub async fn sweep(sweep: Sweep, context: &Context, told: mpsc::Sender<Step>) -> Result<Swept> {
     let sweep = Sweep { place: sweep.place.tree(), source: sweep.source.as_ref().map(Location::tree), ..sweep };
     sweep.check()?;
     let now = context.clock.now();
@@ -184,8 +186,7 @@ pub async fn sweep(sweep: Sweep, context: &Context, mut each: impl FnMut(&Step))
             }
             Ok(Found::Listed(count)) => swept.listed += count,
             Ok(Found::Step(step)) => {
-                swept.add(&step);
-                each(&step);
+                swept.note(step, &told).await;
             }
             Ok(Found::Candidate(rule, listed)) => {
                 spool.push(&listed.entry()).await?;
@@ -201,7 +202,7 @@ pub async fn sweep(sweep: Sweep, context: &Context, mut each: impl FnMut(&Step))
     let refusal = refusal(sweep.delete_limit, spool.len(), swept.listed);
     let is_whole = swept.stopped.is_none() && !swept.interrupted;
     if is_whole && (refusal.is_none() || sweep.dry_run) {
-        sweep.delete(spool.into_reader(), &rules_of, now, context, &mut swept, &mut each).await?;
+        sweep.delete(spool.into_reader(), &rules_of, now, context, &mut swept, &told).await?;
     }
     if is_whole {
         swept.refused = refusal;
@@ -477,7 +478,7 @@ impl Sweep {
         now: Timestamp,
         context: &Context,
         swept: &mut Swept,
-        each: &mut impl FnMut(&Step),
+        told: &mpsc::Sender<Step>,
     ) -> Result<()> {
         let mut rules = rules_of.iter().map(|rule| *rule as usize);
         loop {
@@ -510,8 +511,7 @@ impl Sweep {
                     Err(error) => Standing::Failed(error),
                 };
                 let step = self.step(&listed, Due { rule, what: What::Delete }, standing);
-                swept.add(&step);
-                each(&step);
+                swept.note(step, told).await;
             }
             drop(looked);
             let objects: Vec<ObjectRef> = going.keys().map(ObjectRef::from).collect();
@@ -526,15 +526,13 @@ impl Sweep {
                     Err(error) => (Standing::Failed(error.during("delete").on_key(&object.key).in_store(&self.place.storage)), None),
                 };
                 let step = Step { version, ..self.step(&listed, Due { rule, what: What::Delete }, standing) };
-                swept.add(&step);
-                each(&step);
+                swept.note(step, told).await;
             }
             for (key, (listed, rule)) in going {
                 let error =
                     Error::new(ErrorKind::Unexpected, "the store gave no answer to the delete").during("delete").on_key(key).in_store(&self.place.storage);
                 let step = self.step(&listed, Due { rule, what: What::Delete }, Standing::Failed(error));
-                swept.add(&step);
-                each(&step);
+                swept.note(step, told).await;
             }
         }
     }
@@ -586,6 +584,12 @@ fn is_same_second(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
 }
 
 impl Swept {
+    async fn note(&mut self, step: Step, told: &mpsc::Sender<Step>) {
+        self.add(&step);
+        // A listener that went away is no reason to stop.
+        let _ = told.send(step).await;
+    }
+
     fn add(&mut self, step: &Step) {
         match (&step.standing, &step.what) {
             (Standing::Done | Standing::Planned, What::Move { .. }) => {

@@ -50,10 +50,17 @@ impl World {
     }
 
     async fn run(&self, sweep: Sweep) -> (Swept, Vec<Step>) {
-        let mut steps = Vec::new();
         let context = Context { clock: self.clock.clone(), ..Context::default() };
-        let swept = super::sweep(sweep, &context, |step| steps.push(step.clone())).await.expect("it starts");
-        (swept, steps)
+        let (sender, mut receiver) = mpsc::channel(1);
+        let steps = async {
+            let mut steps = Vec::new();
+            while let Some(step) = receiver.recv().await {
+                steps.push(step);
+            }
+            steps
+        };
+        let (swept, steps) = futures::join!(super::sweep(sweep, &context, sender), steps);
+        (swept.expect("it starts"), steps)
     }
 
     async fn classes(&self) -> Vec<(String, String)> {
@@ -216,7 +223,7 @@ async fn a_source_loses_only_what_its_copy_is_proved_of() {
     }
     let expire = Sweep { only_copied: true, ..world.sweep(vec![rule("r", "", vec![Action::Expire { age_days: 5 }])]) };
     let context = Context::default();
-    assert_eq!(super::sweep(expire.clone(), &context, |_| {}).await.expect_err("no journal").kind(), ErrorKind::Invalid);
+    assert_eq!(super::sweep(expire.clone(), &context, mpsc::channel(1).0).await.expect_err("no journal").kind(), ErrorKind::Invalid);
     let (swept, _) = world.run(Sweep { proofs: Some(journal), ..expire }).await;
     assert_eq!((swept.deleted, spared(&swept)), (1, vec![(Spared::NotCopied, 2)]));
     assert_eq!(world.keys().await, ["data/changed", "data/new"]);
