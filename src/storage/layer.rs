@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Archive, Details, Multipart, Presign, ServerCopy, Storage};
+use super::{Archive, Details, Multipart, Presign, ServerCopy, Storage, Versions};
 use crate::error::{Error, Result};
 
 /// The operations of a store, as layers count, delay and disturb them.
@@ -43,11 +43,15 @@ pub enum Operation {
     Acl,
     /// [`Archive::restore`].
     Restore,
+    /// [`Versions::versioning`].
+    Versioning,
+    /// [`Versions::list_versions`]: one page is one call.
+    ListVersions,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -64,6 +68,8 @@ impl Operation {
         Self::Tags,
         Self::Acl,
         Self::Restore,
+        Self::Versioning,
+        Self::ListVersions,
     ];
 
     /// The name in errors, logs and metrics.
@@ -85,6 +91,8 @@ impl Operation {
             Self::Tags => "tags",
             Self::Acl => "acl",
             Self::Restore => "restore",
+            Self::Versioning => "versioning",
+            Self::ListVersions => "list versions",
         }
     }
 }
@@ -118,6 +126,11 @@ pub(super) fn details(inner: &dyn Storage) -> Result<&dyn Details> {
 /// As [`multipart`].
 pub(super) fn archive(inner: &dyn Storage) -> Result<&dyn Archive> {
     inner.archive().ok_or_else(|| Error::unsupported("this store has no archives").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn versions(inner: &dyn Storage) -> Result<&dyn Versions> {
+    inner.versions().ok_or_else(|| Error::unsupported("this store has no versions").in_store(inner))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use super::slab::Slabs;
 use super::{
     Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Details, Get, GetOutput, Identity, Key, List, MetadataRule, Multipart,
     MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Upload,
-    UploadId,
+    UploadId, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -318,6 +318,10 @@ impl Storage for LocalStore {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

@@ -14,6 +14,7 @@ use super::payload::ByteStream;
 use super::{
     Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
     OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -53,6 +54,18 @@ impl Observe {
         }
     }
 
+    /// Pages of a listing, each of which is one request.
+    fn counted_pages<T: Send + 'static>(&self, operation: Operation, prefix: Key, pages: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
+        let store = self.clone();
+        futures::stream::unfold((pages, store, prefix), move |(mut pages, store, prefix)| async move {
+            let began = store.clock.instant();
+            let page = pages.next().await?;
+            store.count(operation, &prefix, page.as_ref().err(), began.elapsed());
+            Some((page, (pages, store, prefix)))
+        })
+        .boxed()
+    }
+
     fn counted_payload(&self, payload: &Payload) {
         self.metrics.written_bytes.add(payload.len());
     }
@@ -81,15 +94,8 @@ impl Storage for Observe {
     }
 
     fn list(&self, list: List) -> BoxStream<'static, Result<Page>> {
-        let (store, prefix) = (self.clone(), list.prefix.clone());
-        let pages = self.inner.list(list);
-        futures::stream::unfold((pages, store, prefix), |(mut pages, store, prefix)| async move {
-            let began = store.clock.instant();
-            let page = pages.next().await?;
-            store.count(Operation::List, &prefix, page.as_ref().err(), began.elapsed());
-            Some((page, (pages, store, prefix)))
-        })
-        .boxed()
+        let prefix = list.prefix.clone();
+        self.counted_pages(Operation::List, prefix, self.inner.list(list))
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
@@ -135,6 +141,10 @@ impl Storage for Observe {
 
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner.archive().map(|_| self as &dyn Archive)
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner.versions().map(|_| self as &dyn Versions)
     }
 }
 
@@ -216,6 +226,21 @@ impl Details for Observe {
 impl Archive for Observe {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.watched(Operation::Restore, &object.key, layer::archive(&*self.inner)?.restore(object, days, tier)).await
+    }
+}
+
+#[async_trait]
+impl Versions for Observe {
+    async fn versioning(&self) -> Result<Versioning> {
+        self.watched(Operation::Versioning, &Key::EMPTY, layer::versions(&*self.inner)?.versioning()).await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        let prefix = list.prefix.clone();
+        match layer::versions(&*self.inner) {
+            Ok(below) => self.counted_pages(Operation::ListVersions, prefix, below.list_versions(list)),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
     Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput, RestoreTier,
-    Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 
 mod account;
@@ -42,6 +42,7 @@ mod options;
 mod sign;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use account::OssAccount;
 pub use options::{Addressing, Options, Signature};
@@ -160,6 +161,10 @@ impl Storage for OssStore {
     fn archive(&self) -> Option<&dyn Archive> {
         Some(self)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -227,5 +232,16 @@ impl Details for OssStore {
 impl Archive for OssStore {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.0.restore(object, days, tier).await
+    }
+}
+
+#[async_trait]
+impl Versions for OssStore {
+    async fn versioning(&self) -> Result<Versioning> {
+        self.0.versioning().await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        versions::pages(Arc::clone(&self.0), list)
     }
 }

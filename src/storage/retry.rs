@@ -24,6 +24,7 @@ use super::layer::{self, Operation};
 use super::{
     Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef,
     OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -33,6 +34,7 @@ mod body;
 mod breaker;
 mod budget;
 mod haste;
+mod history;
 mod pace;
 mod twin;
 
@@ -372,6 +374,10 @@ impl Storage for Retry {
     fn archive(&self) -> Option<&dyn Archive> {
         self.inner().archive().map(|_| self as &dyn Archive)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner().versions().map(|_| self as &dyn Versions)
+    }
 }
 
 impl Retry {
@@ -509,6 +515,18 @@ impl Archive for Retry {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         let below = layer::archive(self.inner())?;
         self.until_done(Operation::Restore, |_| below.restore(object, days, tier)).await
+    }
+}
+
+#[async_trait]
+impl Versions for Retry {
+    async fn versioning(&self) -> Result<Versioning> {
+        let below = layer::versions(self.inner())?;
+        self.until_done(Operation::Versioning, |_| below.versioning()).await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        history::versions(self.clone(), list)
     }
 }
 

@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 use super::{
     Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List,
     MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier,
-    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
+    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 #[cfg(doc)]
@@ -40,6 +40,7 @@ mod object;
 mod options;
 mod sdk;
 mod sign;
+mod versions;
 
 pub use options::Options;
 
@@ -266,6 +267,10 @@ impl Storage for S3Store {
     fn archive(&self) -> Option<&dyn Archive> {
         Some(self)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -332,6 +337,17 @@ impl Details for S3Store {
 impl Archive for S3Store {
     async fn restore(&self, object: &ObjectRef, days: u16, tier: Option<RestoreTier>) -> Result<Restoring> {
         self.told("restore", &object.key, object::restore(&self.bucket, object, days, tier).await)
+    }
+}
+
+#[async_trait]
+impl Versions for S3Store {
+    async fn versioning(&self) -> Result<Versioning> {
+        versions::versioning(&self.bucket).await.map_err(|e| e.during("versioning").in_store(self))
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        versions::list(self.bucket.clone(), list)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
     Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Key, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
-    PutOutput, ServerCopy, Storage, StoredPart,
+    PutOutput, ServerCopy, Storage, StoredPart, Versions,
 };
 
 /// One listing: the pages, made one by one.
@@ -141,6 +141,10 @@ impl Storage for Script {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

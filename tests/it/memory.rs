@@ -18,7 +18,7 @@ use dragon::storage::location::Location;
 use dragon::storage::memory::MemoryStore;
 use dragon::storage::{
     Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Kind, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign, Put,
-    PutOutput, ServerCopy, Storage, StoredPart,
+    PutOutput, ServerCopy, Storage, StoredPart, Versions,
 };
 use dragon::transfer::{Context, Job, Options, run};
 use futures::StreamExt;
@@ -128,6 +128,10 @@ impl Storage for Numbers {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

@@ -13,7 +13,7 @@ use dragon::journal::{Checkpoint, Event, Flight, FlightId, Intent, Journal, Outc
 use dragon::storage::checksum::Checksums;
 use dragon::storage::{
     Archive, Attributes, Capabilities, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, List, Multipart, ObjectInfo, ObjectRef, OpenUpload,
-    Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, Versions,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -164,6 +164,10 @@ impl Storage for FusedStore {
     }
 
     fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

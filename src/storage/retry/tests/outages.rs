@@ -114,6 +114,10 @@ impl Storage for Service {
     fn archive(&self) -> Option<&dyn Archive> {
         None
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        None
+    }
 }
 
 /// The body's first byte, and a minute later the rest, or a broken connection.
