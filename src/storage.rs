@@ -118,6 +118,9 @@ pub trait Storage: Debug + Display + Send + Sync + 'static {
 
     /// Rules that the service carries out by itself.
     fn lifecycle(&self) -> Option<&dyn Lifecycle>;
+
+    /// The versions of the objects.
+    fn versions(&self) -> Option<&dyn Versions>;
 }
 
 /// Multipart uploads: id-based, so that another process can go on with one.
@@ -191,6 +194,59 @@ pub trait Lifecycle: Send + Sync {
     /// Replaces all of them; `None` removes them. No service has a compare-and-swap here: read again and compare. `overlap` lets rules of
     /// one action overlap, which OSS refuses otherwise.
     async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()>;
+}
+
+/// The versions of a bucket's objects.
+#[async_trait]
+pub trait Versions: Send + Sync {
+    /// Whether the bucket keeps versions.
+    async fn versioning(&self) -> Result<Versioning>;
+
+    /// Lists every version and delete marker of the keys under a prefix, page by page: keys in ascending byte order, the newest first
+    /// within a key. A page is never empty, and a key's versions may go on in the next one. Nothing is folded: `delimiter` has no effect,
+    /// and `page_keys` counts versions.
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>>;
+}
+
+/// Whether a bucket keeps versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Versioning {
+    /// It never did: a write replaces, a delete removes.
+    Off,
+    /// Every write and delete is kept.
+    Enabled,
+    /// What it kept is there still; what is written now has the version `null`, and replaces the one that had it.
+    Suspended,
+}
+
+/// One version of an object, or a delete marker, as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The key.
+    pub key: Key,
+    /// The version's id: opaque, and `null` for what was written where no versions were kept.
+    pub version: String,
+    /// Whether it is what a request without a version meets.
+    pub is_latest: bool,
+    /// A delete marker: it has no bytes, and hides the versions below it.
+    pub is_marker: bool,
+    /// Length in bytes; 0 for a marker.
+    pub size: u64,
+    /// Entity tag; empty for a marker.
+    pub etag: ETag,
+    /// When it was made, to the second on both clouds.
+    pub modified: Option<jiff::Timestamp>,
+    /// Storage class in the service's words, where it says one; `None` for a marker.
+    pub storage_class: Option<String>,
+    /// How it came to be.
+    pub kind: Kind,
+}
+
+impl Version {
+    /// What a request for this version names.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef { key: self.key.clone(), version: Some(self.version.clone()) }
+    }
 }
 
 /// Who may do what with an object.

@@ -22,13 +22,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Get, Key, List, ObjectRef, Payload, Put, PutOutput, Storage};
+use super::{Deleted, Get, Key, List, ObjectRef, Payload, Put, PutOutput, Storage, Version, Versioning, Versions};
 use crate::error::{Error, ErrorKind, Result};
 
 pub mod keys;
 pub mod listing;
 pub mod multipart;
 pub mod reading;
+pub mod versions;
 pub mod writing;
 
 /// Fails a case with a message where a condition does not hold.
@@ -84,6 +85,11 @@ pub const CASES: &[Case] = cases![
     multipart::open_uploads_are_listed,
     multipart::attributes_travel,
     multipart::create_only_completion,
+    versions::a_history_is_listed,
+    versions::pages_lose_nothing,
+    versions::bounds_are_kept,
+    versions::each_version_has_its_own,
+    versions::what_hides_can_be_removed,
 ];
 
 /// Runs every case under `prefix` (which should end in `/` and hold nothing) and fails at the first that does not hold.
@@ -175,7 +181,28 @@ impl Bench {
         Ok(listed)
     }
 
-    /// Deletes what the case left: open uploads and objects, and makes sure that they are gone.
+    /// The versions of a bucket that keeps them; `None` where nothing is to be asked of it.
+    async fn versions(&self) -> Option<&dyn Versions> {
+        let versions = self.store.versions()?;
+        // Not every server that speaks these protocols knows the question.
+        versions.versioning().await.is_ok_and(|versioning| versioning == Versioning::Enabled).then_some(versions)
+    }
+
+    async fn listed_versions(&self, list: List) -> Result<Vec<Vec<Version>>> {
+        let within = |key: Key| self.key(key.as_bytes());
+        let list = List { prefix: within(list.prefix), after: list.after.map(within), upto: list.upto.map(within), ..list };
+        match self.store.versions() {
+            Some(versions) => versions.list_versions(list).try_collect().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn delete(&self, object: ObjectRef) -> Result<Deleted> {
+        let unanswered = || Err(Error::new(ErrorKind::Unexpected, "a delete was not answered"));
+        self.store.delete(stream::iter([object]).boxed()).next().await.map_or_else(unanswered, |(_, deleted)| deleted)
+    }
+
+    /// Deletes what the case left: open uploads, objects and their versions, and makes sure that they are gone.
     async fn clean(&self) -> Result<()> {
         if let Some(multipart) = self.store.multipart() {
             let open: Vec<_> = multipart.list_uploads(self.prefix.clone()).try_collect().await?;
@@ -183,8 +210,10 @@ impl Bench {
                 multipart.abort(&upload.upload).await?;
             }
         }
-        let left = self.list(List::default()).await?.keys;
-        let objects: Vec<ObjectRef> = left.iter().map(|key| self.key(key.as_bytes()).into()).collect();
+        let objects: Vec<ObjectRef> = match self.versions().await {
+            Some(_) => self.listed_versions(List::default()).await?.iter().flatten().map(Version::object).collect(),
+            None => self.list(List::default()).await?.keys.iter().map(|key| self.key(key.as_bytes()).into()).collect(),
+        };
         let mut answers = self.store.delete(stream::iter(objects).boxed());
         while let Some((_, deleted)) = answers.next().await {
             deleted?;
@@ -228,6 +257,14 @@ mod tests {
     #[tokio::test]
     async fn memory_holds_with_the_limits_of_a_cloud() {
         suite(Arc::new(MemoryStore::with("b", MemoryOptions::like_oss())), &Key::from("p/")).await.expect("conforms");
+    }
+
+    #[tokio::test]
+    async fn memory_holds_with_versions() {
+        let store = MemoryStore::new("b");
+        store.set_versioning(Versioning::Enabled).expect("enabled");
+        suite(Arc::new(FaultLayer::new(Arc::new(store.clone()), Clock::system(), [])), &Key::from("p/")).await.expect("conforms");
+        assert!(store.list_versions(List::default()).next().await.is_none(), "nothing is left behind");
     }
 
     #[tokio::test]

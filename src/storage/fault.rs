@@ -18,7 +18,7 @@ use super::weather::Weather;
 use super::{
     Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
     ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId,
+    UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -317,6 +317,10 @@ impl Storage for FaultLayer {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         self.inner.lifecycle().map(|_| self as &dyn Lifecycle)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner.versions().map(|_| self as &dyn Versions)
+    }
 }
 
 impl FaultLayer {
@@ -435,6 +439,31 @@ impl Lifecycle for FaultLayer {
         let (key, operation) = (Key::EMPTY, Operation::SetLifecycle);
         let call = self.begin(operation, &key).await?;
         call.end(layer::lifecycle(&*self.inner)?.set_lifecycle(rules, overlap).await, |_| ()).await
+    }
+}
+
+#[async_trait]
+impl Versions for FaultLayer {
+    async fn versioning(&self) -> Result<Versioning> {
+        let whole = Key::EMPTY;
+        let call = self.begin(Operation::Versioning, &whole).await?;
+        call.end(layer::versions(&*self.inner)?.versioning().await, |_| ()).await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        let (layer, prefix) = (self.clone(), list.prefix.clone());
+        let pages = match layer::versions(&*self.inner) {
+            Ok(below) => below.list_versions(list),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        };
+        let struck = pages.then(move |page| {
+            let (layer, prefix) = (layer.clone(), prefix.clone());
+            async move {
+                let call = layer.begin(Operation::ListVersions, &prefix).await?;
+                call.end(page, |_| ()).await
+            }
+        });
+        until_error(struck.boxed())
     }
 }
 

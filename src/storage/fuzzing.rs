@@ -124,7 +124,8 @@ pub fn answers(body: &[u8]) {
     }
     tellable(xml::copy_result(body));
     tellable(xml::list_buckets(body));
-    tellable(xml::versioning_is_off(body));
+    tellable(xml::versioning(body));
+    tellable(xml::list_versions(body, None));
 }
 
 /// Parts that were listed can be completed: the body names each by the number and the ETag that it came with.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Archive, Details, Lifecycle, Multipart, Presign, ServerCopy, Storage};
+use super::{Archive, Details, Lifecycle, Multipart, Presign, ServerCopy, Storage, Versions};
 use crate::error::{Error, Result};
 
 /// The operations of a store, as layers count, delay and disturb them.
@@ -47,11 +47,15 @@ pub enum Operation {
     Lifecycle,
     /// [`Lifecycle::set_lifecycle`].
     SetLifecycle,
+    /// [`Versions::versioning`].
+    Versioning,
+    /// [`Versions::list_versions`]: one page is one call.
+    ListVersions,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -70,6 +74,8 @@ impl Operation {
         Self::Restore,
         Self::Lifecycle,
         Self::SetLifecycle,
+        Self::Versioning,
+        Self::ListVersions,
     ];
 
     /// The name in errors, logs and metrics.
@@ -93,6 +99,8 @@ impl Operation {
             Self::Restore => "restore",
             Self::Lifecycle => "lifecycle",
             Self::SetLifecycle => "set lifecycle",
+            Self::Versioning => "versioning",
+            Self::ListVersions => "list versions",
         }
     }
 }
@@ -131,6 +139,11 @@ pub(super) fn archive(inner: &dyn Storage) -> Result<&dyn Archive> {
 /// As [`multipart`].
 pub(super) fn lifecycle(inner: &dyn Storage) -> Result<&dyn Lifecycle> {
     inner.lifecycle().ok_or_else(|| Error::unsupported("this store has no lifecycle rules").in_store(inner))
+}
+
+/// As [`multipart`].
+pub(super) fn versions(inner: &dyn Storage) -> Result<&dyn Versions> {
+    inner.versions().ok_or_else(|| Error::unsupported("this store has no versions").in_store(inner))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::payload::ByteStream;
 use super::{
     Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo, ObjectRef,
-    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, layer,
+    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, Versions, layer,
 };
 use crate::clock::Clock;
 use crate::error::Result;
@@ -303,6 +303,10 @@ impl Storage for Limit {
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         self.inner.lifecycle()
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner.versions()
     }
 }
 

@@ -29,7 +29,7 @@ use super::slab::Slabs;
 use super::{
     Archive, Attributes, Capabilities, Checksums, Complete, Condition, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule,
     Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart,
-    Upload, UploadId,
+    Upload, UploadId, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -322,6 +322,10 @@ impl Storage for LocalStore {
     }
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

@@ -17,13 +17,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Account, Acl, Archive, BucketInfo, Capabilities, Condition, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule, Multipart,
     MultipartLimits, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart,
+    Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
+mod history;
 mod object;
 mod upload;
 
+use history::Kept;
 use object::Object;
 use upload::OpenParts;
 
@@ -131,13 +134,32 @@ struct Cloud {
     buckets: Mutex<BTreeMap<String, Bucket>>,
 }
 
-#[derive(Default)]
 struct Bucket {
     created: Option<Timestamp>,
+    /// The latest version of each key that has one.
     objects: BTreeMap<Key, Object>,
+    /// What came before, oldest first; a delete marker that is the latest stands last.
+    past: BTreeMap<Key, Vec<Kept>>,
+    versioning: Versioning,
+    /// How many version ids were given.
+    versions: u64,
     uploads: BTreeMap<String, OpenParts>,
     /// Kept and given back; nobody carries it out here.
     lifecycle: Option<String>,
+}
+
+impl Bucket {
+    fn new(created: Timestamp) -> Self {
+        Self {
+            created: Some(created),
+            objects: BTreeMap::new(),
+            past: BTreeMap::new(),
+            versioning: Versioning::Off,
+            versions: 0,
+            uploads: BTreeMap::new(),
+            lifecycle: None,
+        }
+    }
 }
 
 impl MemoryAccount {
@@ -184,7 +206,7 @@ impl Account for MemoryAccount {
         if buckets.contains_key(name) {
             return Err(Error::new(ErrorKind::Exists, "the bucket exists already").during("create bucket").in_store(format!("mem://{name}")));
         }
-        buckets.insert(name.to_owned(), Bucket { created: Some(self.options.clock.now()), ..Bucket::default() });
+        buckets.insert(name.to_owned(), Bucket::new(self.options.clock.now()));
         Ok(())
     }
 
@@ -192,7 +214,7 @@ impl Account for MemoryAccount {
         let failed = |e: Error| e.during("delete bucket").in_store(format!("mem://{name}"));
         let mut buckets = self.cloud.buckets();
         let bucket = buckets.get(name).ok_or_else(|| failed(Error::new(ErrorKind::BucketNotFound, "there is no such bucket")))?;
-        if !bucket.objects.is_empty() || !bucket.uploads.is_empty() {
+        if !bucket.objects.is_empty() || !bucket.past.is_empty() || !bucket.uploads.is_empty() {
             return Err(failed(Error::invalid("the bucket is not empty").advise("remove its objects and open uploads first")));
         }
         buckets.remove(name);
@@ -212,9 +234,9 @@ impl MemoryStore {
 
     /// An empty bucket in an account of its own that behaves as told.
     pub fn with(name: &str, options: MemoryOptions) -> Self {
-        let created = Some(options.clock.now());
+        let created = options.clock.now();
         let store = MemoryAccount::new(options).store(name);
-        store.cloud.buckets().insert(name.to_owned(), Bucket { created, ..Bucket::default() });
+        store.cloud.buckets().insert(name.to_owned(), Bucket::new(created));
         store
     }
 
@@ -281,13 +303,24 @@ impl fmt::Display for MemoryStore {
 type Cursor = Bound<Key>;
 
 impl Bucket {
-    /// The current object, if the reference means it: an unversioned bucket knows only the version `null`.
+    /// The object that a reference means: the latest, or the version it names.
     fn object(&self, object: &ObjectRef) -> Result<&Object> {
-        let known = object.version.as_deref().is_none_or(|v| v == "null");
-        self.objects.get(&object.key).filter(|_| known).ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no such object"))
+        let current = self.objects.get(&object.key);
+        let found = match object.version.as_deref() {
+            None => current,
+            Some(version) => current.filter(|o| o.version() == version).or_else(|| self.past_object(&object.key, version)),
+        };
+        found.ok_or_else(missing)
     }
 
-    fn commit(&mut self, key: &Key, object: Object, condition: Option<&Condition>) -> Result<PutOutput> {
+    fn object_mut(&mut self, object: &ObjectRef) -> Result<&mut Object> {
+        let current = self.objects.get_mut(&object.key).filter(|o| object.version.as_deref().is_none_or(|version| o.version() == version));
+        let past = self.past.get_mut(&object.key).into_iter().flatten().filter_map(Kept::data_mut);
+        let version = object.version.as_deref();
+        current.into_iter().chain(past.filter(|o| Some(o.version()) == version)).next().ok_or_else(missing)
+    }
+
+    fn commit(&mut self, key: &Key, mut object: Object, condition: Option<&Condition>) -> Result<PutOutput> {
         match (condition, self.objects.get(key)) {
             (Some(Condition::Absent), Some(_)) => return Err(Error::new(ErrorKind::Exists, "an object is there already")),
             (Some(Condition::Matches(_)), None) => return Err(Error::new(ErrorKind::Changed, "the object is gone")),
@@ -296,7 +329,9 @@ impl Bucket {
             }
             _ => {}
         }
-        let output = PutOutput { etag: object.info.etag.clone(), checksums: object.info.checksums.clone(), ..PutOutput::default() };
+        object.info.version = self.make_room(key);
+        let (etag, version, checksums) = (object.info.etag.clone(), object.info.version.clone(), object.info.checksums.clone());
+        let output = PutOutput { etag, version, checksums, ..PutOutput::default() };
         self.objects.insert(key.clone(), object);
         Ok(output)
     }
@@ -332,6 +367,10 @@ impl Bucket {
         page.mark_last();
         (page, None)
     }
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no such object")
 }
 
 /// The first key that is beyond every key beginning with `prefix`.
@@ -405,12 +444,7 @@ impl Storage for MemoryStore {
         let store = self.clone();
         objects
             .map(move |object| {
-                let deleted = store.locked(|bucket| {
-                    if bucket.object(&object).is_ok() {
-                        bucket.objects.remove(&object.key);
-                    }
-                    Ok(Deleted::default())
-                });
+                let deleted = store.locked(|bucket| Ok(bucket.delete(&object, store.options.clock.now())));
                 let deleted = deleted.map_err(|e| store.told("delete", &object.key, e));
                 (object, deleted)
             })
@@ -440,6 +474,10 @@ impl Storage for MemoryStore {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         Some(self)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -456,11 +494,7 @@ impl Details for MemoryStore {
 #[async_trait]
 impl Archive for MemoryStore {
     async fn restore(&self, object: &ObjectRef, days: u16, _: Option<RestoreTier>) -> Result<Restoring> {
-        let restored = self.locked(|bucket| {
-            bucket.object(object)?;
-            let missing = || Error::new(ErrorKind::NotFound, "there is no such object");
-            bucket.objects.get_mut(&object.key).ok_or_else(missing)?.restore(days, &self.options)
-        });
+        let restored = self.locked(|bucket| bucket.object_mut(object)?.restore(days, &self.options));
         restored.map_err(|e| self.told("restore", &object.key, e))
     }
 }

@@ -14,7 +14,7 @@ use super::payload::ByteStream;
 use super::{
     Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
     ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId,
+    UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -54,6 +54,18 @@ impl Observe {
         }
     }
 
+    /// Pages of a listing, each of which is one request.
+    fn counted_pages<T: Send + 'static>(&self, operation: Operation, prefix: Key, pages: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<T>> {
+        let store = self.clone();
+        futures::stream::unfold((pages, store, prefix), move |(mut pages, store, prefix)| async move {
+            let began = store.clock.instant();
+            let page = pages.next().await?;
+            store.count(operation, &prefix, page.as_ref().err(), began.elapsed());
+            Some((page, (pages, store, prefix)))
+        })
+        .boxed()
+    }
+
     fn counted_payload(&self, payload: &Payload) {
         self.metrics.written_bytes.add(payload.len());
     }
@@ -82,15 +94,8 @@ impl Storage for Observe {
     }
 
     fn list(&self, list: List) -> BoxStream<'static, Result<Page>> {
-        let (store, prefix) = (self.clone(), list.prefix.clone());
-        let pages = self.inner.list(list);
-        futures::stream::unfold((pages, store, prefix), |(mut pages, store, prefix)| async move {
-            let began = store.clock.instant();
-            let page = pages.next().await?;
-            store.count(Operation::List, &prefix, page.as_ref().err(), began.elapsed());
-            Some((page, (pages, store, prefix)))
-        })
-        .boxed()
+        let prefix = list.prefix.clone();
+        self.counted_pages(Operation::List, prefix, self.inner.list(list))
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
@@ -140,6 +145,10 @@ impl Storage for Observe {
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         self.inner.lifecycle().map(|_| self as &dyn Lifecycle)
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner.versions().map(|_| self as &dyn Versions)
     }
 }
 
@@ -232,6 +241,21 @@ impl Lifecycle for Observe {
 
     async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
         self.watched(Operation::SetLifecycle, &Key::EMPTY, layer::lifecycle(&*self.inner)?.set_lifecycle(rules, overlap)).await
+    }
+}
+
+#[async_trait]
+impl Versions for Observe {
+    async fn versioning(&self) -> Result<Versioning> {
+        self.watched(Operation::Versioning, &Key::EMPTY, layer::versions(&*self.inner)?.versioning()).await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        let prefix = list.prefix.clone();
+        match layer::versions(&*self.inner) {
+            Ok(below) => self.counted_pages(Operation::ListVersions, prefix, below.list_versions(list)),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
     Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, Lifecycle, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput,
-    RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 
 mod account;
@@ -43,6 +43,7 @@ mod options;
 mod sign;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use account::OssAccount;
 pub use options::{Addressing, Options, Signature};
@@ -165,6 +166,10 @@ impl Storage for OssStore {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         Some(self)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -243,5 +248,16 @@ impl Lifecycle for OssStore {
 
     async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
         self.0.set_lifecycle(rules, overlap).await
+    }
+}
+
+#[async_trait]
+impl Versions for OssStore {
+    async fn versioning(&self) -> Result<Versioning> {
+        self.0.versioning().await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        versions::pages(Arc::clone(&self.0), list)
     }
 }

@@ -24,7 +24,7 @@ use super::layer::{self, Operation};
 use super::{
     Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
     ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId,
+    UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -34,6 +34,7 @@ mod body;
 mod breaker;
 mod budget;
 mod haste;
+mod history;
 mod pace;
 mod twin;
 
@@ -377,6 +378,10 @@ impl Storage for Retry {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         self.inner().lifecycle().map(|_| self as &dyn Lifecycle)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        self.inner().versions().map(|_| self as &dyn Versions)
+    }
 }
 
 impl Retry {
@@ -527,6 +532,18 @@ impl Lifecycle for Retry {
     async fn set_lifecycle(&self, rules: Option<&str>, overlap: bool) -> Result<()> {
         let below = layer::lifecycle(self.inner())?;
         self.until_done(Operation::SetLifecycle, |_| below.set_lifecycle(rules, overlap)).await
+    }
+}
+
+#[async_trait]
+impl Versions for Retry {
+    async fn versioning(&self) -> Result<Versioning> {
+        let below = layer::versions(self.inner())?;
+        self.until_done(Operation::Versioning, |_| below.versioning()).await
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        history::versions(self.clone(), list)
     }
 }
 

@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 use super::{
     Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List,
     MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier,
-    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId,
+    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 #[cfg(doc)]
@@ -41,6 +41,7 @@ mod object;
 mod options;
 mod sdk;
 mod sign;
+mod versions;
 
 pub use options::Options;
 
@@ -271,6 +272,10 @@ impl Storage for S3Store {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         Some(self)
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        Some(self)
+    }
 }
 
 #[async_trait]
@@ -348,6 +353,17 @@ impl Lifecycle for S3Store {
 
     async fn set_lifecycle(&self, rules: Option<&str>, _overlap: bool) -> Result<()> {
         lifecycle::set_lifecycle(&self.bucket, rules).await.map_err(|e| e.during("set lifecycle").in_store(self))
+    }
+}
+
+#[async_trait]
+impl Versions for S3Store {
+    async fn versioning(&self) -> Result<Versioning> {
+        versions::versioning(&self.bucket).await.map_err(|e| e.during("versioning").in_store(self))
+    }
+
+    fn list_versions(&self, list: List) -> BoxStream<'static, Result<Vec<Version>>> {
+        versions::list(self.bucket.clone(), list)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
     Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Key, Kind, Lifecycle, List, Multipart, ObjectInfo, ObjectRef, Page, Payload,
-    Presign, Put, PutOutput, ServerCopy, Storage, StoredPart,
+    Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Versions,
 };
 
 /// One listing: the pages, made one by one.
@@ -145,6 +145,10 @@ impl Storage for Script {
     }
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

@@ -18,7 +18,7 @@ use dragon::storage::location::Location;
 use dragon::storage::memory::MemoryStore;
 use dragon::storage::{
     Archive, Capabilities, Deleted, Details, Entry, Get, GetOutput, Identity, Kind, Lifecycle, List, Multipart, ObjectInfo, ObjectRef, Page, Payload, Presign,
-    Put, PutOutput, ServerCopy, Storage, StoredPart,
+    Put, PutOutput, ServerCopy, Storage, StoredPart, Versions,
 };
 use dragon::transfer::{Context, Job, Options, run};
 use futures::StreamExt;
@@ -132,6 +132,10 @@ impl Storage for Numbers {
     }
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

@@ -252,6 +252,6 @@ fn opaque_etag(options: &MemoryOptions) -> ETag {
 }
 
 /// Both clouds keep last-modified to the second.
-fn whole_second(time: Timestamp) -> Timestamp {
+pub(super) fn whole_second(time: Timestamp) -> Timestamp {
     time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc)).unwrap_or(time)
 }

@@ -15,7 +15,7 @@ use os::{Attribute, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreEx
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Archive, Attributes, Capabilities, Condition, Deleted, Details, ETag, Entry, Get, GetOutput, Identity, Key, Kind, Lifecycle, List, MetadataRule, Multipart,
-    ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, payload,
+    ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, ServerCopy, Service, Storage, StoredPart, Versions, payload,
 };
 
 /// Bodies up to this many bytes go as one put, larger ones as a multipart write with parts of this size.
@@ -243,6 +243,10 @@ impl Storage for ForeignStore {
     }
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

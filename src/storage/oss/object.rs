@@ -18,8 +18,8 @@ use crate::storage::key::Key;
 use crate::storage::object::{ObjectInfo, ObjectRef};
 use crate::storage::payload::{Payload, exactly};
 use crate::storage::transport::Response;
-use crate::storage::transport::xml::{self, versioning_is_off};
-use crate::storage::{Acl, Condition, Get, GetOutput, Put, PutOutput, RestoreTier, Restoring};
+use crate::storage::transport::xml;
+use crate::storage::{Acl, Condition, Get, GetOutput, Put, PutOutput, RestoreTier, Restoring, Versioning};
 
 /// Largest answer without an object in it, other than listings.
 pub(super) const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -138,17 +138,14 @@ impl Bucket {
     /// Whether versioning is known to be off: asked once, and off no more once an answer shows a version id.
     async fn is_unversioned(&self) -> Result<bool> {
         let ask = || async {
-            let request = Request::new("read the bucket's versioning", Method::GET, None).flag("versioning");
-            let answer = match self.send(&request).await {
-                Ok(answer) => answer,
+            match self.versioning().await {
                 Err(e) if e.kind() == ErrorKind::Denied => {
                     let why = "whether the bucket keeps versions cannot be told, so a create-only write is not safe here";
-                    return Err(self.place(&request, Error::unsupported(why).caused_by(e).advise("grant oss:GetBucketVersioning")));
+                    let refused = Error::unsupported(why).caused_by(e).advise("grant oss:GetBucketVersioning");
+                    Err(refused.during("versioning").in_store(format_args!("oss://{}", self.home.name)))
                 }
-                Err(e) => return Err(e),
-            };
-            let body = answer.collect(ANSWER_BYTES_MAX).await.map_err(|e| self.place(&request, e))?;
-            versioning_is_off(&body).map_err(|e| self.place(&request, e))
+                versioning => Ok(versioning? == Versioning::Off),
+            }
         };
         let unversioned = *self.unversioned.get_or_try_init(ask).await?;
         Ok(unversioned && !self.home.shows_versions.load(Ordering::Relaxed))

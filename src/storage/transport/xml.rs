@@ -16,13 +16,15 @@ mod body;
 mod document;
 mod listing;
 mod scan;
+mod versions;
 
 pub(in crate::storage) use body::{complete_body, delete_body, xml_can_hold};
 pub(in crate::storage) use document::{
     DeleteOutcome, ErrorDocument, UploadsPage, acl, complete_result, copy_result, delete_result, list_buckets, list_parts, list_uploads, restore_body, tags,
-    upload_id, versioning_is_off,
+    upload_id,
 };
 pub(in crate::storage) use listing::{Listing, Order, TokenEncoding, parse_listing, walk_listing};
+pub(in crate::storage) use versions::{VersionMarker, VersionOrder, VersionsPage, list_versions, versioning};
 
 /// Deepest nesting that any known answer has, with room to spare.
 const DEPTH_MAX: usize = 16;

@@ -13,7 +13,7 @@ use dragon::journal::{Checkpoint, Event, Flight, FlightId, Intent, Journal, Outc
 use dragon::storage::checksum::Checksums;
 use dragon::storage::{
     Archive, Attributes, Capabilities, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo, ObjectRef,
-    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId,
+    OpenUpload, Page, Part, Payload, Presign, Put, PutOutput, ServerCopy, Storage, StoredPart, Upload, UploadId, Versions,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -168,6 +168,10 @@ impl Storage for FusedStore {
     }
 
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
+        None
+    }
+
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 }

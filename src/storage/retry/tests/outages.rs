@@ -118,6 +118,10 @@ impl Storage for Service {
     fn lifecycle(&self) -> Option<&dyn Lifecycle> {
         None
     }
+
+    fn versions(&self) -> Option<&dyn Versions> {
+        None
+    }
 }
 
 /// The body's first byte, and a minute later the rest, or a broken connection.

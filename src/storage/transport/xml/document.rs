@@ -253,13 +253,8 @@ pub(in crate::storage) fn list_buckets(body: &[u8]) -> Result<Buckets> {
     Ok(Buckets { buckets, next })
 }
 
-/// Whether a GetBucketVersioning answer says that versions were never kept: it has no status then.
-pub(in crate::storage) fn versioning_is_off(body: &[u8]) -> Result<bool> {
-    Ok(Element::parse(body, &["VersioningConfiguration"])?.text("Status").is_none_or(|s| s.trim().is_empty()))
-}
-
 /// Go's servers (rclone) leave out what is false.
-fn is_truncated(root: &Element) -> Result<bool> {
+pub(super) fn is_truncated(root: &Element) -> Result<bool> {
     match root.text("IsTruncated").map(str::trim) {
         Some("true") => Ok(true),
         Some("false") | None => Ok(false),
@@ -267,11 +262,11 @@ fn is_truncated(root: &Element) -> Result<bool> {
     }
 }
 
-fn is_url_encoded(root: &Element) -> bool {
+pub(super) fn is_url_encoded(root: &Element) -> bool {
     root.text("EncodingType").is_some_and(|e| e.trim() == "url")
 }
 
-fn key(text: &str, url_encoded: bool) -> Result<Key> {
+pub(super) fn key(text: &str, url_encoded: bool) -> Result<Key> {
     if !url_encoded {
         return Ok(text.into());
     }
@@ -397,14 +392,6 @@ mod tests {
         let s3 = b"<ListAllMyBucketsResult><Buckets><Bucket><Name>x</Name><BucketRegion>us-east-1</BucketRegion></Bucket></Buckets><ContinuationToken>t</ContinuationToken></ListAllMyBucketsResult>";
         let page = list_buckets(s3).expect("buckets");
         assert_eq!((page.buckets[0].region.as_deref(), page.next.as_deref()), (Some("us-east-1"), Some("t")));
-    }
-
-    #[test]
-    fn only_a_missing_status_means_no_versions() {
-        let off = |status: &str| versioning_is_off(format!("<VersioningConfiguration>{status}</VersioningConfiguration>").as_bytes()).expect("a document");
-        assert!(off("") && off("<Status/>"));
-        assert!(!off("<Status>Enabled</Status>") && !off("<Status>Suspended</Status>"));
-        assert!(versioning_is_off(b"<Error/>").is_err());
     }
 
     #[test]
