@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use crate::daemon::usage::{self, Month, MonthlyUsage, UsageRow};
 use crate::error::{Error, ErrorKind};
 use crate::journal::disk::blocking;
+use crate::storage::key::escape;
 
 use super::exit::{self, Failure, Outcome};
 use super::session::Session;
@@ -69,7 +70,8 @@ impl UsageCommand {
 }
 
 fn lines(usage: &MonthlyUsage) -> Vec<String> {
-    let name = |row: &UsageRow| if row.prefix.is_empty() { row.job.clone() } else { format!("{}  {}", row.job, row.prefix) };
+    // A file may have been edited by anybody.
+    let name = |row: &UsageRow| escape(if row.prefix.is_empty() { row.job.clone() } else { format!("{}  {}", row.job, row.prefix) }.as_bytes());
     let width = usage.rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(8);
     let mut lines = vec![format!(
         "{:width$}  {:>10}  {:>10}  {:>8}  {:>15}  {:>20}",

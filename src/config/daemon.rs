@@ -144,15 +144,15 @@ impl JobOpener {
             let half = |pipes: &Pipes| Pipes { read: pipes.read.clone().filter(|_| read), write: pipes.write.clone().filter(|_| !read) };
             vec![half(&self.own), half(&self.shared)]
         };
-        let meter = occasion.meter.clone().of_bucket(label.as_deref());
-        let witness = |end: End, at: &Address| Some(meter.witness(end, base(at)));
+        let meter = occasion.meter.clone().map(|meter| meter.of_bucket(label.as_deref()));
+        let witness = |end: End, at: &Address| meter.as_ref().map(|meter| meter.witness(end, base(at)));
         let follow_symlinks = self.job.selection.follow_symlinks;
         let from = Opening { make: false, follow_symlinks, pipes: pipes(true), give_up_after, witness: witness(End::Source, &source) };
         let to = Opening { make: true, follow_symlinks: false, pipes: pipes(false), give_up_after, witness: witness(End::Destination, &destination) };
         if let Some(backup) = &self.job.copying.backup_dir {
             // What is overwritten at the destination goes there, of whichever day it is.
             residency::check(&self.config.stores, &dated::folder(&written), backup, &options.filter, &[])?;
-            let witness = Some(meter.clone().undivided().witness(End::Destination, base(backup)));
+            let witness = meter.clone().map(|meter| meter.undivided().witness(End::Destination, base(backup)));
             options.backup = Some(self.stores.tree(backup, &Opening { make: true, witness, ..Opening::default() }).await?);
         }
         let job = crate::transfer::Job { source: self.stores.tree(&source, &from).await?, destination: self.stores.tree(&destination, &to).await?, options };

@@ -130,7 +130,7 @@ impl Follower {
             *way = None;
         }
         if way.is_none() {
-            let occasion = Occasion { at: self.common.clock.now(), meter: self.meter() };
+            let occasion = Occasion { at: self.common.clock.now(), meter: Some(self.meter()) };
             *way = Some(Way { opened: self.setup.opener.open(&occasion).await?, since: self.common.clock.instant() });
         }
         Ok(way.as_ref().map_or(&[], |way| &way.opened))

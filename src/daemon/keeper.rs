@@ -291,9 +291,7 @@ impl Keeper {
         drop(work);
         self.conclude(&id, &cause, &setup, ended).await;
         common.write_usage().await;
-        if date.is_some() {
-            self.prune_journals().await;
-        }
+        self.prune_journals().await;
         let outcome = self.board.face().record.runs.front().cloned();
         if let Some(run) = outcome {
             let record = Record::RunEnded { outcome: run.outcome, copied: run.copied, deleted: run.deleted, failed: run.failed, bytes: run.bytes };
@@ -462,7 +460,7 @@ impl RunScope {
         }
         tracing::info!(job = self.setup.name, run = self.id, cause = self.cause.as_str(), "a run begins");
         let answer = self.board.face().hints.as_ref().filter(|_| self.cause != Cause::Retry).map(HintQueue::scan_begins);
-        let occasion = Occasion { at: self.date.as_ref().map_or(started, |date| date.at), meter: self.meter() };
+        let occasion = Occasion { at: self.date.as_ref().map_or(started, |date| date.at), meter: Some(self.meter()) };
         let opened = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(interrupted()),

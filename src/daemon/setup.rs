@@ -162,8 +162,8 @@ pub struct Opened {
 pub struct Occasion {
     /// When the run began: what the date in a destination is taken from.
     pub at: Timestamp,
-    /// Counts the requests to its stores.
-    pub meter: Meter,
+    /// Counts the requests to its stores; `None`: nobody does.
+    pub meter: Option<Meter>,
 }
 
 /// Opens the ends of a job, anew for each run, so that credentials and buckets are those of the moment.

@@ -239,7 +239,8 @@ impl Opener for Place {
             return Err(Error::new(ErrorKind::Credentials, "no credentials").advise("get some"));
         }
         let seen = |storage: Arc<dyn Storage>, end, base: &str| -> Arc<dyn Storage> {
-            Arc::new(Observe::new(storage, self.clock.clone(), Arc::default()).seen_by(Some(occasion.meter.witness(end, Key::from(base)))))
+            let witness = occasion.meter.as_ref().map(|meter| meter.witness(end, Key::from(base)));
+            Arc::new(Observe::new(storage, self.clock.clone(), Arc::default()).seen_by(witness))
         };
         let prefix = self.destination(occasion.at).unwrap_or_default();
         let (from, to) = (seen(self.from.clone(), End::Source, ""), seen(self.to.clone(), End::Destination, &prefix));

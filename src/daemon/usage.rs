@@ -53,7 +53,7 @@ pub struct Usage {
     clock: Clock,
     books: Mutex<Books>,
     /// One write at a time, so that an older state never replaces a newer one.
-    writing: tokio::sync::Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -72,13 +72,18 @@ struct Sheet {
     rows: Rows,
     /// What an earlier daemon wrote of this month is in it.
     is_whole: bool,
-    /// There is more in it than on disk.
-    is_dirty: bool,
+    /// What was added to it, and how much of that is on disk.
+    changes: u64,
+    changes_written: u64,
 }
 
 impl Sheet {
     fn new(month: Month) -> Self {
-        Self { month, rows: Rows::new(), is_whole: false, is_dirty: false }
+        Self { month, rows: Rows::new(), is_whole: false, changes: 0, changes_written: 0 }
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.changes != self.changes_written
     }
 }
 
@@ -91,7 +96,7 @@ impl Books {
         }
         let known = self.closed.iter().position(|sheet| sheet.month == month).map(|at| self.closed.swap_remove(at));
         let ended = std::mem::replace(&mut self.current, known.unwrap_or_else(|| Sheet::new(month)));
-        if ended.is_dirty {
+        if ended.is_dirty() {
             self.closed.push(ended);
         }
     }
@@ -109,7 +114,7 @@ impl Usage {
         let dir = folder(state);
         let month = Month::of(clock.now());
         let books = Books { current: Sheet::new(month), closed: Vec::new(), since_start: BTreeMap::new() };
-        let usage = Arc::new(Self { dir: dir.clone(), clock, books: Mutex::new(books), writing: tokio::sync::Mutex::default() });
+        let usage = Arc::new(Self { dir: dir.clone(), clock, books: Mutex::new(books), writing: Arc::default() });
         blocking(move || {
             disk::make(&dir)?;
             disk::probe(&dir)?;
@@ -135,8 +140,8 @@ impl Usage {
         let mut books = self.books();
         books.turn_to(self.clock.now());
         let sheet = &mut books.current;
-        sheet.is_dirty = true;
-        add(row(of_job(&mut sheet.rows, job), prefix));
+        sheet.changes += 1;
+        add(row(sheet.rows.entry(job.to_owned()).or_default(), prefix));
         match books.since_start.get_mut(job) {
             Some(sums) => add(sums),
             None => add(books.since_start.entry(job.to_owned()).or_default()),
@@ -168,7 +173,7 @@ impl Usage {
         let Some(sheet) = books.sheets().find(|sheet| sheet.month == month && !sheet.is_whole) else { return Ok(()) };
         sheet.is_whole = true;
         for (job, prefixes) in known.into_iter().flatten() {
-            let own = of_job(&mut sheet.rows, &job);
+            let own = sheet.rows.entry(job).or_default();
             prefixes.iter().for_each(|(prefix, sums)| row(own, prefix).add(sums));
         }
         Ok(())
@@ -178,37 +183,33 @@ impl Usage {
     ///
     /// Fails with [`ErrorKind::Disk`] where it cannot be written; it is kept, and written the next time.
     pub(super) async fn write(&self) -> Result<()> {
-        let _alone = self.writing.lock().await;
+        let mut alone = self.writing.clone().lock_owned().await;
         let months: Vec<Month> = {
             let mut books = self.books();
             books.turn_to(self.clock.now());
-            books.sheets().filter(|sheet| sheet.is_dirty).map(|sheet| sheet.month).collect()
+            books.sheets().filter(|sheet| sheet.is_dirty()).map(|sheet| sheet.month).collect()
         };
         for month in months {
             self.complete(month).await?;
-            let text = {
+            let (text, changes) = {
                 let mut books = self.books();
                 let Some(sheet) = books.sheets().find(|sheet| sheet.month == month) else { continue };
-                sheet.is_dirty = false;
-                csv::text(month, &sheet.rows)
+                (csv::text(month, &sheet.rows), sheet.changes)
             };
             let (path, dir) = (file(&self.dir, month), self.dir.clone());
-            let written = blocking(move || {
+            // Whoever asked may be gone before the disk has answered: the next write waits for it all the same.
+            alone = blocking(move || {
                 let is_new = !path.exists();
                 super::ledger::replace(&path, text.as_bytes())?;
                 if is_new {
                     prune(&dir, month);
                 }
-                Ok(())
+                Ok(alone)
             })
-            .await;
+            .await?;
             let mut books = self.books();
-            if written.is_err() {
-                books.sheets().filter(|sheet| sheet.month == month).for_each(|sheet| sheet.is_dirty = true);
-            }
-            books.closed.retain(|sheet| sheet.is_dirty);
-            drop(books);
-            written?;
+            books.sheets().filter(|sheet| sheet.month == month).for_each(|sheet| sheet.changes_written = changes);
+            books.closed.retain(Sheet::is_dirty);
         }
         Ok(())
     }
@@ -296,14 +297,6 @@ fn prune(dir: &Path, now: Month) {
             tracing::warn!(%error, file = %entry.path().display(), "an old month's usage cannot be removed");
         }
     }
-}
-
-/// The rows of a job. Makes them where there are none, and copies its name only then.
-fn of_job<'a>(rows: &'a mut Rows, job: &str) -> &'a mut BTreeMap<String, Sums> {
-    if !rows.contains_key(job) {
-        rows.insert(job.to_owned(), BTreeMap::new());
-    }
-    rows.entry(job.to_owned()).or_default()
 }
 
 /// The row of a prefix, or that of the others where there are too many.

@@ -52,12 +52,12 @@ pub(super) fn document() -> Value {
                 "responses": {
                     "200": { "description": "Of each job, and of each prefix of it.", "content": { "application/json": { "schema": usage }, "text/csv": csv } },
                     "400": problem("That is no month, or something else is asked."), "401": guarded, "404": problem("Nothing is known of that month."),
-                    "421": foreign, "503": problem("The disk does not answer.") } } },
+                    "421": foreign, "503": problem("What stands on disk cannot be read.") } } },
             "/api/v1/usage.csv": { "get": { "operationId": "usageCsv", "summary": "What each job used in a month, for a spreadsheet.", "parameters": month,
                 "responses": {
                     "200": { "description": "Of each job, and of each prefix of it.", "content": { "text/csv": csv } },
                     "400": problem("That is no month, or something else is asked."), "401": guarded, "404": problem("Nothing is known of that month."),
-                    "421": foreign, "503": problem("The disk does not answer.") } } },
+                    "421": foreign, "503": problem("What stands on disk cannot be read.") } } },
             "/api/v1/commands": { "post": { "operationId": "command", "summary": "Have something done.", "security": [{ "token": [] }],
                 "requestBody": { "required": true, "content": { "application/json": { "schema": command } } },
                 "responses": {

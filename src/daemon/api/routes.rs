@@ -236,7 +236,10 @@ async fn used(door: &Door, query: Result<Query<UsageOf>, QueryRejection>) -> Res
     let query = query.map_err(|rejected| failure(StatusCode::BAD_REQUEST, &rejected.body_text(), "write ?month=2026-11, or nothing"))?;
     let month = query.0.month.map(|month| month.parse()).transpose();
     let month = month.map_err(|error: Error| failure(StatusCode::BAD_REQUEST, error.message(), error.advice()))?;
-    door.control.usage(month).await.map_err(|error| Box::new(refusal(&error)))
+    door.control.usage(month).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Box::new(refusal(&error)),
+        _ => Box::new(failure(StatusCode::SERVICE_UNAVAILABLE, error.message(), error.advice())),
+    })
 }
 
 fn csv(usage: &MonthlyUsage) -> Response {

@@ -3,7 +3,8 @@
 //! A run has the date of its begin to its end, however long it takes. One that a window, the daemon's end or a crash broke off is finished
 //! under its own date first, whatever the day, so that no backup is left half made for the night being short. One that failed is tried
 //! again under its date until the schedule has the next one begin; then it is given up as it is, and the list of runs says so. One that
-//! somebody cancelled is given up at once.
+//! somebody cancelled is given up at once. What an archive has still to restore is copied by the run that finds it there, under that run's
+//! date.
 
 use std::collections::VecDeque;
 
@@ -46,9 +47,12 @@ impl Keeper {
 
     /// Removes the journals of former dates, so that they do not pile up: those that are finished, but for the latest few.
     pub(super) async fn prune_journals(&self) {
-        let record = self.board.face().record.clone();
+        let known = self.board.face().record.journals.clone();
+        if known.len() <= DATES_KEPT {
+            return;
+        }
         let mut kept = VecDeque::new();
-        for (age, mut journals) in record.journals.into_iter().enumerate() {
+        for (age, mut journals) in known.into_iter().enumerate() {
             if age >= DATES_KEPT {
                 let mut left = Vec::new();
                 for pair in journals.pairs {

@@ -1,6 +1,6 @@
 //! A month's usage as a file: CSV as RFC 4180 has it, with a line of names.
 
-use super::{Month, Rows, Sums, of_job, row};
+use super::{Month, Rows, Sums, row};
 
 /// The names of the columns before the sums.
 const KEYS: [&str; 3] = ["month", "job", "prefix"];
@@ -51,7 +51,7 @@ pub(super) fn parse(month: Month, text: &str) -> Result<Rows, String> {
                 *sum = value.parse().map_err(|_| format!("row {line} has no number of {name}"))?;
             }
         }
-        row(of_job(&mut rows, job), prefix).add(&sums);
+        row(rows.entry(job.to_owned()).or_default(), prefix).add(&sums);
     }
     Ok(rows)
 }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn the_names_stand_first_and_fields_are_quoted() {
         let mut rows = Rows::new();
-        row(of_job(&mut rows, "photos"), "a,\"b\"/").objects_copied = 3;
+        row(rows.entry("photos".to_owned()).or_default(), "a,\"b\"/").objects_copied = 3;
         let text = text(november(), &rows);
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert!(lines[0].starts_with("month,job,prefix,objects_copied,bytes_copied,objects_deleted,"), "{text}");
@@ -142,7 +142,7 @@ mod tests {
         fn what_is_written_is_read_again(prefixes in proptest::collection::btree_map("\\PC{0,12}|[a-c,\"\r\n/]{0,6}", 0u64.., 0..20)) {
             let mut rows = Rows::new();
             for (prefix, value) in &prefixes {
-                *row(of_job(&mut rows, "job-1"), prefix) = Sums { objects_copied: *value, requests_destination_delete: value / 2, ..Sums::default() };
+                *row(rows.entry("job-1".to_owned()).or_default(), prefix) = Sums { objects_copied: *value, requests_destination_delete: value / 2, ..Sums::default() };
             }
             prop_assert_eq!(parse(november(), &text(november(), &rows)).expect("read"), rows);
         }
