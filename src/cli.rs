@@ -51,6 +51,7 @@ mod sync;
 mod tier;
 mod transfer;
 mod uploads;
+mod usage;
 mod verify;
 
 use exit::Outcome;
@@ -115,6 +116,7 @@ enum Command {
     Limit(jobs::Limit),
     Alert(jobs::Alert),
     Audit(audit::Audit),
+    Usage(usage::UsageCommand),
     Config(config::ConfigCommand),
     DevServer(dev_server::DevServerCommand),
     Demo(demo::Demo),
@@ -219,14 +221,14 @@ impl Command {
             Self::Uploads(c) => vec![c.url()],
             Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
-            Self::Tier(_) | Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) => Vec::new(),
+            Self::Tier(_) | Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) | Self::Usage(_) => Vec::new(),
             Self::Config(_) | Self::DevServer(_) | Self::Demo(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
     /// Whether the command only speaks to the daemon.
     fn asks_daemon(&self) -> bool {
-        matches!(self, Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_))
+        matches!(self, Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Usage(_))
     }
 
     /// How long the command may take to stop in an orderly way by itself when it is told to; at once where it does not.
@@ -262,6 +264,7 @@ impl Command {
             Self::Limit(c) => c.run(session).await,
             Self::Alert(c) => c.run(session).await,
             Self::Audit(c) => c.run(session).await,
+            Self::Usage(c) => c.run(session).await,
             Self::DevServer(c) => c.run(session).await,
             Self::Demo(c) => Box::pin(c.run(session)).await,
             Self::Config(_) | Self::Completions(_) | Self::Man(_) => Ok(exit::OK),

@@ -16,6 +16,7 @@ use crate::storage::location::{Address, is_store_name};
 
 pub mod bandwidth;
 pub mod daemon;
+pub mod dated;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -14,6 +14,7 @@
 //! - A job that fails keeps its reason, waits, and takes no other down.
 //! - A change event is a hint: it leads to a compare of that key, and only the compare decides.
 //! - What somebody asked for stands in the audit log before it is done.
+//! - A request counts for the job that made it, and what was counted outlives the daemon ([`usage`]).
 //! - No secret is in a [`Snapshot`](status::Snapshot).
 
 pub mod alert;
@@ -38,6 +39,7 @@ mod supervisor;
 mod tests;
 mod tiering;
 mod turns;
+pub mod usage;
 
 pub use control::Control;
 pub use supervisor::{Daemon, Options};

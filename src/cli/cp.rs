@@ -63,7 +63,7 @@ impl Cp {
                 residency::check(&session.config.stores, source, &destination, &options.filter, &[])?;
                 let Pipes { read, write } = session.pipes(&options);
                 let follow_symlinks = self.flags.selection.follow_symlinks;
-                let opening = Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after };
+                let opening = Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after, ..Opening::default() };
                 let from = session.stores.object(source, &opening).await?;
                 let opening = Opening { make: !options.dry_run, pipes: vec![Pipes { read: None, write }], give_up_after, ..Opening::default() };
                 let to = session.stores.object(&destination, &opening).await?;

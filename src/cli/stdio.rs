@@ -28,7 +28,7 @@ pub(super) async fn upload(session: &Session, destination: &Address, options: &O
     let Pipes { read, write } = session.pipes(options);
     // Nothing is read from a store here.
     let pipes = Pipes { read: None, write: write.or(read) };
-    let opening = Opening { make: !options.dry_run, follow_symlinks: false, pipes: vec![pipes], give_up_after };
+    let opening = Opening { make: !options.dry_run, follow_symlinks: false, pipes: vec![pipes], give_up_after, ..Opening::default() };
     let to = session.stores.object(destination, &opening).await?;
     if options.dry_run {
         session.output.line(&format!("+ {}", to.prefix))?;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::config;
 use crate::config::units;
-use crate::daemon::setup::Opened;
+use crate::daemon::setup::{Occasion, Opened};
 use crate::error::{Error, Result};
 use crate::journal::{Journal, Pair};
 use crate::metrics::Metrics;
@@ -135,7 +135,7 @@ impl Which {
             let advice = if names.is_empty() { "no job is configured: see dragon.toml.example".to_owned() } else { format!("there are: {}", names.join(", ")) };
             return Err(Error::invalid(format!("there is no job '{}'", self.job)).advise(advice));
         };
-        let opened = job.opener.open().await?;
+        let opened = job.opener.open(&Occasion { at: session.clock.now(), meter: None }).await?;
         if opened.iter().all(|opened| opened.tiers.is_empty()) {
             return Err(Error::invalid(format!("the job '{}' has no rules", self.job)).advise("write a [[jobs.tier]] table behind it"));
         }

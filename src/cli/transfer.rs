@@ -83,7 +83,10 @@ impl Flags {
         let Pipes { read, write } = session.pipes(options);
         let (follow_symlinks, give_up_after) = (self.selection.follow_symlinks, self.resources.give_up_after);
         refuse_file(source)?;
-        let from = session.stores.tree(source, &Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after }).await?;
+        let from = session
+            .stores
+            .tree(source, &Opening { follow_symlinks, make: false, pipes: vec![Pipes { read, write: None }], give_up_after, ..Opening::default() })
+            .await?;
         let to = match (self.dry_run, destination) {
             (true, Address::Path(path)) => session.stores.planned_tree(path)?,
             // What is written was read: where one rate is given, limiting one end limits both, and leaves bodies in memory for a server

@@ -45,6 +45,7 @@ impl Verify {
             pipes: vec![session.pipes(&options)],
             make: false,
             give_up_after: self.resources.give_up_after,
+            witness: None,
         };
         transfer::refuse_file(&self.source)?;
         transfer::refuse_file(&self.destination)?;

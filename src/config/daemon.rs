@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::Config;
+use super::dated;
 use super::job::{self, BUCKET, Events, Job, Mode};
 use super::residency;
 use super::store::StoreKind;
@@ -15,10 +18,12 @@ use super::tier::On;
 use crate::clock::Clock;
 use crate::daemon::alert::AlertSettings;
 use crate::daemon::hints::HintSource;
-use crate::daemon::setup::{HintToken, JobSetup, Opened, Opener, Settings, Setup};
+use crate::daemon::setup::{HintToken, JobSetup, Occasion, Opened, Opener, Settings, Setup};
+use crate::daemon::usage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Pair;
 use crate::metrics::Metrics;
+use crate::storage::Key;
 use crate::storage::checksum::Crc64;
 use crate::storage::limit::Pipes;
 use crate::storage::location::Address;
@@ -64,6 +69,7 @@ pub fn setup(config: &Arc<Config>, clock: &Clock, metrics: &Arc<Metrics>) -> Set
             hints: job.events.iter().map(in_words).collect(),
             hint_token: job.events.iter().find_map(|events| if let Events::Webhook { token } = events { Some(HintToken::new(token.expose())) } else { None }),
             deletes: job.deleting.delete,
+            usage_depth: job.usage_depth,
             fingerprint: fingerprint(config, job),
             opener: Arc::new(opener),
         })
@@ -117,29 +123,49 @@ impl JobOpener {
         Ok(options)
     }
 
-    async fn one(&self, label: Option<String>, source: &Address, destination: &Address) -> Result<Opened> {
+    /// The day that it is then where the job is.
+    fn day(&self, at: Timestamp) -> Date {
+        at.to_zoned(self.job.zone()).date()
+    }
+
+    /// Opens the transfer of the job, or of one bucket of a job over many.
+    async fn one(&self, occasion: &Occasion, label: Option<String>) -> Result<Opened> {
         let mut options = self.options()?;
-        residency::check(&self.config.stores, source, destination, &options.filter, &self.job.residency)?;
+        let (mut source, mut written) = (self.job.source.clone(), self.job.destination.clone());
+        if let Some(name) = &label {
+            if let Address::Store { bucket, .. } = &mut source {
+                bucket.clone_from(name);
+            }
+            if let Address::Store { bucket, .. } = &mut written {
+                *bucket = bucket.replace(BUCKET, name);
+            }
+        }
+        let destination = dated::fill(&written, self.day(occasion.at));
+        residency::check(&self.config.stores, &source, &destination, &options.filter, &self.job.residency)?;
         let give_up_after = self.job.resources.give_up_after;
         let pipes = |read: bool| {
             let half = |pipes: &Pipes| Pipes { read: pipes.read.clone().filter(|_| read), write: pipes.write.clone().filter(|_| !read) };
             vec![half(&self.own), half(&self.shared)]
         };
-        let from = Opening { make: false, follow_symlinks: self.job.selection.follow_symlinks, pipes: pipes(true), give_up_after };
-        let to = Opening { make: true, follow_symlinks: false, pipes: pipes(false), give_up_after };
+        let meter = occasion.meter.clone().map(|meter| meter.of_bucket(label.as_deref()));
+        let witness = |end: usage::End, at: &Address| meter.as_ref().map(|meter| meter.witness(end, base(at)));
+        let follow_symlinks = self.job.selection.follow_symlinks;
+        let from = Opening { make: false, follow_symlinks, pipes: pipes(true), give_up_after, witness: witness(usage::End::Source, &source) };
+        let to = Opening { make: true, follow_symlinks: false, pipes: pipes(false), give_up_after, witness: witness(usage::End::Destination, &destination) };
         if let Some(backup) = &self.job.copying.backup_dir {
-            // What is overwritten at the destination goes there.
-            residency::check(&self.config.stores, destination, backup, &options.filter, &[])?;
-            options.backup = Some(self.stores.tree(backup, &Opening { make: true, ..Opening::default() }).await?);
+            // What is overwritten at the destination goes there, of whichever day it is.
+            residency::check(&self.config.stores, &dated::folder(&written), backup, &options.filter, &[])?;
+            let witness = meter.clone().map(|meter| meter.undivided().witness(usage::End::Destination, base(backup)));
+            options.backup = Some(self.stores.tree(backup, &Opening { make: true, witness, ..Opening::default() }).await?);
         }
-        let job = crate::transfer::Job { source: self.stores.tree(source, &from).await?, destination: self.stores.tree(destination, &to).await?, options };
+        let job = crate::transfer::Job { source: self.stores.tree(&source, &from).await?, destination: self.stores.tree(&destination, &to).await?, options };
         let pair = Pair::of(&job.source.tree(), &job.destination.tree()).of_share(job.options.shard);
-        let tiers = self.tiers(&job).await?;
+        let tiers = self.tiers(&job, &written).await?;
         Ok(Opened { label, job, pair, tiers, metrics: self.stores.metrics().clone() })
     }
 
-    /// The places that the job's rules are about.
-    async fn tiers(&self, job: &crate::transfer::Job) -> Result<Vec<Place>> {
+    /// The places that the job's rules are about. Of a destination with a date that is the folder in which all dates lie.
+    async fn tiers(&self, job: &crate::transfer::Job, written: &Address) -> Result<Vec<Place>> {
         let mut places: Vec<(&On, Place)> = Vec::new();
         for tier in &self.job.tier {
             if let Some((_, place)) = places.iter_mut().find(|(on, _)| **on == tier.on) {
@@ -148,6 +174,9 @@ impl JobOpener {
             }
             let (end, location) = match &tier.on {
                 On::Source => (End::Source, job.source.tree()),
+                On::Destination if dated::is_dated(written) => {
+                    (End::Third, self.stores.tree(&dated::folder(written), &Opening { make: true, ..Opening::default() }).await?.tree())
+                }
                 On::Destination => (End::Destination, job.destination.tree()),
                 On::Place(address) => (End::Third, self.stores.tree(address, &Opening::default()).await?.tree()),
             };
@@ -175,21 +204,20 @@ impl JobOpener {
 
 #[async_trait]
 impl Opener for JobOpener {
-    async fn open(&self) -> Result<Vec<Opened>> {
-        let Address::Store { store, bucket, key } = &self.job.source else { return Ok(vec![self.one(None, &self.job.source, &self.job.destination).await?]) };
+    async fn open(&self, occasion: &Occasion) -> Result<Vec<Opened>> {
+        let Address::Store { store, bucket, .. } = &self.job.source else { return Ok(vec![self.one(occasion, None).await?]) };
         if !job::is_pattern(&self.job.source) {
-            return Ok(vec![self.one(None, &self.job.source, &self.job.destination).await?]);
+            return Ok(vec![self.one(occasion, None).await?]);
         }
         let mut opened = Vec::new();
         for name in self.buckets(store, bucket).await? {
-            let source = Address::Store { store: store.clone(), bucket: name.clone(), key: key.clone() };
-            let destination = match &self.job.destination {
-                Address::Store { store, bucket, key } => Address::Store { store: store.clone(), bucket: bucket.replace(BUCKET, &name), key: key.clone() },
-                other => other.clone(),
-            };
-            opened.push(self.one(Some(name), &source, &destination).await?);
+            opened.push(self.one(occasion, Some(name)).await?);
         }
         Ok(opened)
+    }
+
+    fn destination(&self, at: Timestamp) -> Option<String> {
+        dated::is_dated(&self.job.destination).then(|| dated::fill(&self.job.destination, self.day(at)).to_string())
     }
 
     fn pipes(&self) -> &Pipes {
@@ -213,6 +241,14 @@ impl Opener for JobOpener {
             });
         }
         Ok(sources)
+    }
+}
+
+/// What stands before the relative keys at an address.
+fn base(address: &Address) -> Key {
+    match address.tree() {
+        Address::Store { key, .. } => key,
+        Address::Path(_) | Address::Stdio => Key::EMPTY,
     }
 }
 

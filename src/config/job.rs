@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use globset::GlobBuilder;
+use jiff::tz::TimeZone;
 
+use super::dated;
 use super::secret::Secret;
 use super::section::Section;
 use super::tier::Tier;
@@ -40,6 +42,10 @@ pub struct Job {
     pub windows: Vec<Window>,
     /// Its share of what all jobs share: 1 to 100.
     pub priority: u32,
+    /// In which zone the day is told that a dated destination is filled in with; none is the schedule's, and then UTC.
+    pub time_zone: Option<TimeZone>,
+    /// How many path segments of a key make the prefix under which usage is counted: 0 to 3.
+    pub usage_depth: usize,
     /// How far behind the mirror may be before somebody is told.
     pub lag_max: Option<Duration>,
     /// Where its change events come from.
@@ -80,6 +86,8 @@ impl Job {
             schedule: section.parsed("schedule", "a schedule such as \"every 5m\"", &[], Schedule::parse),
             windows: windows(section),
             priority: priority(section),
+            time_zone: section.parsed("time_zone", "a time zone such as \"Asia/Shanghai\"", &[], time_zone),
+            usage_depth: usage_depth(section),
             lag_max: section.duration("lag_max"),
             events: Events::read(section, &mut missing),
             residency: section.texts("residency").into_iter().map(Key::from).collect(),
@@ -93,6 +101,7 @@ impl Job {
         job.missing = missing;
         job.tier = Tier::read(section, &job);
         job.check_buckets(section);
+        job.check_date(section);
         if let Some(Address::Store { .. } | Address::Stdio) = &source
             && job.events.contains(&Events::Notify)
         {
@@ -106,6 +115,22 @@ impl Job {
             section.problem("delete", "a job of mode \"copy\" never deletes", "write mode = \"sync\", or leave delete out");
         }
         (source.is_some() && destination.is_some()).then_some(job)
+    }
+
+    /// A destination with a date is another place each time, which no single change belongs to.
+    fn check_date(&self, section: &Section<'_>) {
+        if let Some((mistake, advice)) = dated::mistake(&self.destination) {
+            section.problem("destination", mistake, advice);
+        }
+        if dated::is_dated(&self.destination) && !self.events.is_empty() {
+            let advice = "leave events out, or write another job for a mirror that follows them";
+            section.problem("events", "a change event has no date, and the destination has one for each run", advice);
+        }
+    }
+
+    /// The time zone that tells the day of a dated destination.
+    pub fn zone(&self) -> TimeZone {
+        self.time_zone.clone().or_else(|| self.schedule.as_ref().and_then(Schedule::zone).cloned()).unwrap_or(TimeZone::UTC)
     }
 
     /// A source of many buckets and a destination for each of them go together.
@@ -229,6 +254,21 @@ fn windows(section: &mut Section<'_>) -> Vec<Window> {
     texts.iter().filter_map(|text| Window::parse(text).map_err(|why| section.problem("windows", why, "")).ok()).collect()
 }
 
+fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| format!("there is no time zone '{name}': write one such as Asia/Shanghai or UTC"))
+}
+
+fn usage_depth(section: &mut Section<'_>) -> usize {
+    match section.number("usage_depth") {
+        None => 0,
+        Some(depth @ 0..=3) => depth as usize,
+        Some(other) => {
+            section.problem("usage_depth", format!("{other} is not from 0 to 3"), "");
+            0
+        }
+    }
+}
+
 fn priority(section: &mut Section<'_>) -> u32 {
     const USUAL: u32 = 10;
     match section.number("priority") {
@@ -241,21 +281,26 @@ fn priority(section: &mut Section<'_>) -> u32 {
     }
 }
 
-/// Whether two places may overlap, patterns of buckets included.
+/// Whether two places may overlap, patterns of buckets included. One with a date is all that begins as it does before the date.
 pub(super) fn overlap(a: &Address, b: &Address) -> bool {
-    let (Address::Store { store: x, bucket: p, key: k }, Address::Store { store: y, bucket: q, key: l }) = (a.tree(), b.tree()) else { return a.overlaps(b) };
+    let has_date = dated::is_dated(a) || dated::is_dated(b);
+    let (Address::Store { store: x, bucket: p, key: k }, Address::Store { store: y, bucket: q, key: l }) = (a.tree(), b.tree()) else {
+        return if has_date && a.store() == b.store() { dated::stems_overlap(a, b) } else { a.overlaps(b) };
+    };
     let (p, q) = (p.replace(BUCKET, "*"), q.replace(BUCKET, "*"));
-    if !p.contains('*') && !q.contains('*') {
+    if !has_date && !p.contains('*') && !q.contains('*') {
         return a.overlaps(b);
     }
     let stem = |pattern: &str| pattern.split('*').next().unwrap_or_default().to_owned();
     let is_one_bucket = match (p.contains('*'), q.contains('*')) {
         (true, false) => matches_bucket(&p, &q),
         (false, true) => matches_bucket(&q, &p),
+        (false, false) => p == q,
         // Two patterns: for certain only that they begin differently.
-        _ => stem(&p).starts_with(&stem(&q)) || stem(&q).starts_with(&stem(&p)),
+        (true, true) => stem(&p).starts_with(&stem(&q)) || stem(&q).starts_with(&stem(&p)),
     };
-    x == y && is_one_bucket && (k.as_bytes().starts_with(l.as_bytes()) || l.as_bytes().starts_with(k.as_bytes()))
+    let is_one_key = if has_date { dated::stems_overlap(a, b) } else { k.as_bytes().starts_with(l.as_bytes()) || l.as_bytes().starts_with(k.as_bytes()) };
+    x == y && is_one_bucket && is_one_key
 }
 
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<Address> {

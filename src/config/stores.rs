@@ -16,6 +16,7 @@ use crate::storage::local::{LocalOptions, LocalStore};
 use crate::storage::location::{Address, Location};
 use crate::storage::memory::{MemoryAccount, MemoryOptions};
 use crate::storage::object_store::foreign::{self, ForeignStore};
+use crate::storage::observe::Witness;
 use crate::storage::oss::credentials::CredentialsProvider;
 use crate::storage::oss::{self, OssAccount};
 use crate::storage::retry::Pace;
@@ -39,6 +40,8 @@ pub struct Opening {
     pub pipes: Vec<Pipes>,
     /// How long an outage is waited out; what is not said here, `[engine]` says.
     pub give_up_after: Option<GiveUp>,
+    /// Who accounts for each request, beside the counters.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// The stores of a configuration, each opened at first use.
@@ -196,7 +199,7 @@ impl Stores {
         let storage = opening.pipes.iter().cloned().fold(storage, |storage, Pipes { read, write }| {
             if read.is_some() || write.is_some() { Arc::new(Limit::new(storage, read, write)) as Arc<dyn Storage> } else { storage }
         });
-        open::layered(storage, patience, self.clock.clone(), self.metrics.clone())
+        open::witnessed(storage, patience, self.clock.clone(), self.metrics.clone(), opening.witness.clone())
     }
 
     async fn bare(&self, store: &str, bucket: &str, opening: &Opening) -> Result<Arc<dyn Storage>> {

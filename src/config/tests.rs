@@ -150,6 +150,9 @@ fn a_rule_is_carried_out_by_whom_it_can_be() {
     assert_eq!(read("transitions = \"IA after 30d\"\nage_by = \"journal\"").rule.by, By::Dragon);
     assert_eq!(read("on = \"/backups\"\nexpire = \"30d\"").rule.by, By::Dragon, "a directory has no rules of its own");
     parse(&with_rule("newer_than = \"30d\"", "expire = \"30d\"")).expect("what is deleted is not copied again");
+    let dated = with_rule("", "expire = \"30d\"").replace("oss://b/", "oss://b/{date}/");
+    parse(&dated).expect("a day that is past is not copied again");
+    assert!(problem(&(dated + "age_by = \"journal\"")).contains("no third place"));
 }
 
 #[test]
@@ -176,4 +179,41 @@ fn rules_that_would_go_wrong_every_night_are_refused() {
     }
     let twice = with_rule("", "keep_daily = 7\n[[jobs.tier]]\nname = \"r\"\nkeep_daily = 8");
     assert!(problem(&twice).contains("another rule of the name"));
+}
+
+#[test]
+fn a_destination_with_a_date_is_everything_before_it() {
+    let job = |name: &str, destination: &str, more: &str| format!("[[jobs]]\nname = \"{name}\"\nsource = \"s3://x\"\ndestination = \"{destination}\"\n{more}");
+    let told = |text: &str, what: &str| {
+        let problems = problem(text);
+        assert!(problems.contains(what), "{what}: {problems}");
+    };
+    let config = parse(&job("a", "oss://y/db/{year}/{date}/", "delete = true\nusage_depth = 2\n")).expect("valid");
+    assert_eq!(config.jobs[0].usage_depth, 2);
+    told(&job("a", "oss://y/{dat}/", ""), "jobs.a.destination: {dat} is no placeholder of a destination; did you mean 'date'?");
+    told(&job("a", "oss://y-{date}/", ""), "{date} stands in the bucket's name");
+    told(&job("a", "s3://x/copy-{date}/", ""), "overlaps the source");
+    told(&(job("a", "oss://y/db/{date}/", "") + &job("b", "oss://y/db/2020/", "")), "write to the same place");
+    told(&(job("a", "oss://y/{date}/", "") + &job("b", "oss://y/{week}/", "")), "write to the same place");
+    told(&(job("a", "/backup/{date}/", "") + &job("b", "/backup", "")), "write to the same place");
+    assert!(parse(&(job("a", "oss://y/db/{date}/", "") + &job("b", "oss://y/web/{date}/", ""))).is_ok());
+    assert!(parse(&(job("a", "oss://y/db/{date}/", "") + &job("b", "oss://z/db/{date}/", ""))).is_ok());
+    let alias = "[stores.hz]\ntype = \"oss\"\nregion = \"cn-hangzhou\"\n[stores.hz-2]\ntype = \"oss\"\nregion = \"cn-hangzhou\"\n";
+    told(&(alias.to_owned() + &job("a", "hz://y/{date}/", "") + &job("b", "hz-2://y/db/", "")), "write to the same place");
+    let events = "[[jobs.events]]\ntype = \"webhook\"\ntoken = \"t\"\n";
+    told(&job("a", "oss://y/{date}/", events), "jobs.a.events: a change event has no date");
+    told(&job("a", "oss://y/", "usage_depth = 4\n"), "4 is not from 0 to 3");
+    told(&job("a", "oss://y/", "time_zone = \"Asia/Beijing2\"\n"), "there is no time zone 'Asia/Beijing2'");
+}
+
+#[test]
+fn a_job_is_where_its_key_its_schedule_or_nobody_says() {
+    let zone = |more: &str| {
+        let text = format!("[[jobs]]\nname = \"a\"\nsource = \"s3://x\"\ndestination = \"oss://y/{{date}}/\"\n{more}");
+        parse(&text).expect("valid").jobs[0].zone().iana_name().map(str::to_owned)
+    };
+    assert_eq!(zone(""), Some("UTC".to_owned()));
+    assert_eq!(zone("schedule = \"every 1h\"\n"), Some("UTC".to_owned()));
+    assert_eq!(zone("schedule = \"0 3 * * * Asia/Shanghai\"\n"), Some("Asia/Shanghai".to_owned()));
+    assert_eq!(zone("schedule = \"0 3 * * * Asia/Shanghai\"\ntime_zone = \"Europe/Berlin\"\n"), Some("Europe/Berlin".to_owned()));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::dated;
 use super::job::Job;
 use super::section::{Section, nearest};
 use super::units::{self, Age};
@@ -215,12 +216,14 @@ fn check(table: &Section<'_>, job: &Job, on: &On, rule: &Rule) {
             "write a job of its own for that place",
         );
     }
-    if matches!(on, On::Place(_)) && rule.age_by == AgeBy::Journal {
-        table.problem("age_by", "the job's journal knows its source and its destination, and no third place", "");
+    let is_third = matches!(on, On::Place(_)) || (*on == On::Destination && dated::is_dated(&job.destination));
+    if is_third && rule.age_by == AgeBy::Journal {
+        table.problem("age_by", "the job's journal knows its source and its destination of one day, and no third place", "");
     }
     let expires = rule.actions.iter().find_map(|action| if let Action::Expire { age_days } = action { Some(*age_days) } else { None });
     if let (Some(age_days), On::Destination, By::Cloud) = (expires, on, rule.by)
         && !is_left_out_by_then(job, age_days)
+        && !dated::is_dated(&job.destination)
     {
         let advice = format!("add newer_than = \"{age_days}d\" to the job, or let Dragon do it (by = \"dragon\"), which deletes what the source has no more");
         table.problem("expire", "the cloud would delete what the source still holds, and the job would copy it again: every day, and at a price", advice);

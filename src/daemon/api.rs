@@ -9,6 +9,7 @@
 //! | `GET /api/v1/status`, `/api/v1/jobs`, `/api/v1/jobs/NAME` | reader | [`Snapshot`](super::status::Snapshot) and its parts |
 //! | `POST /api/v1/commands` | owner | a [`Command`](super::control::Command) |
 //! | `POST /api/v1/hints/NAME` | the job's own token | change events |
+//! | `GET /api/v1/usage`, `/api/v1/usage.csv` | reader | [`MonthlyUsage`](super::usage::MonthlyUsage) of `?month=2026-11`, or of the present month |
 //! | `GET /api/v1/openapi.json` | reader | what all of this looks like |
 //! | `GET /metrics` | reader | Prometheus |
 //! | `GET /healthz`, `/readyz` | anybody | whether it lives, whether it works |

@@ -10,6 +10,7 @@ use super::ledger::JobRecord;
 use super::run::Outcome;
 use super::setup::JobSetup;
 use super::status::{CurrentRun, JobState, JobStatus, LimitStatus, MovingObject, Totals};
+use super::usage::Usage;
 use crate::storage::key::escape;
 use crate::transfer::Progress;
 
@@ -20,7 +21,10 @@ const TROUBLES_SHOWN: usize = 5;
 
 /// The board of a job.
 #[derive(Debug)]
-pub(super) struct Board(Mutex<Face>);
+pub(super) struct Board {
+    face: Mutex<Face>,
+    usage: Arc<Usage>,
+}
 
 /// What is on it.
 #[derive(Debug)]
@@ -51,22 +55,14 @@ pub(super) struct Live {
 }
 
 impl Board {
-    pub(super) fn new(setup: Arc<JobSetup>, record: JobRecord) -> Self {
-        Self(Mutex::new(Face {
-            setup,
-            record,
-            waiting: None,
-            next_run: None,
-            live: None,
-            beside: Arc::default(),
-            hints: None,
-            totals: Totals::default(),
-            limit: None,
-        }))
+    pub(super) fn new(setup: Arc<JobSetup>, record: JobRecord, usage: Arc<Usage>) -> Self {
+        let face =
+            Face { setup, record, waiting: None, next_run: None, live: None, beside: Arc::default(), hints: None, totals: Totals::default(), limit: None };
+        Self { face: Mutex::new(face), usage }
     }
 
     pub(super) fn face(&self) -> MutexGuard<'_, Face> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.face.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks how much has moved since the last look, `seconds` ago.
@@ -94,6 +90,7 @@ impl Board {
             name: setup.name.clone(),
             source: setup.source.clone(),
             destination: setup.destination.clone(),
+            dated_destination: record.date.as_ref().map(|date| date.destination.clone()),
             mode: setup.mode,
             state,
             why: why.or_else(|| waiting.clone()),
@@ -111,6 +108,7 @@ impl Board {
             troubles: record.troubles.iter().take(TROUBLES_SHOWN).cloned().collect(),
             hints: hints.as_ref().map(HintQueue::status),
             totals: totals.clone(),
+            usage: self.usage.since_start(&setup.name),
             limit: limit.clone(),
             failed_keys: record.failed.len() as u64 + record.failed_unnamed,
         }

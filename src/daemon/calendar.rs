@@ -91,6 +91,14 @@ impl Schedule {
         }
     }
 
+    /// The time zone of a cron expression: the one that it names, else local time.
+    pub fn zone(&self) -> Option<&TimeZone> {
+        match &self.rhythm {
+            Rhythm::Cron(_, zone) => Some(zone),
+            Rhythm::Every(_) | Rhythm::Continuous => None,
+        }
+    }
+
     /// Whether runs follow each other without an end.
     pub fn is_continuous(&self) -> bool {
         matches!(self.rhythm, Rhythm::Continuous)

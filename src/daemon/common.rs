@@ -1,12 +1,13 @@
 //! What all jobs of a daemon share.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::alert::Alerts;
 use super::audit::{Audit, Origin};
 use super::desk::Desks;
 use super::ledger::Ledger;
 use super::turns::Turns;
+use super::usage::Usage;
 use crate::clock::Clock;
 use crate::journal::StateDir;
 use crate::transfer::budget::MemoryBudget;
@@ -20,6 +21,7 @@ pub(super) struct Common {
     pub(super) desks: Desks,
     pub(super) ledger: Ledger,
     pub(super) audit: Audit,
+    pub(super) usage: Arc<Usage>,
     pub(super) alerts: Alerts,
     /// The streams; another number of them holds for the runs that begin then.
     pub(super) pool: RwLock<Pool>,
@@ -30,6 +32,13 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn pool(&self) -> Pool {
         self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes down what was used. What cannot be written is told, and tried again within a minute.
+    pub(super) async fn write_usage(&self) {
+        if let Err(error) = self.usage.write().await {
+            tracing::error!(%error, "what the jobs have used cannot be written down");
+        }
     }
 
     /// For audit records of the daemon's own doing.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hints::{Hint, Pushed};
 use super::status::Snapshot;
+use super::usage::{Month, MonthlyUsage, Usage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Who asks, for the audit log.
@@ -90,6 +91,7 @@ pub struct Control {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Hints that came by push.
     pushes: mpsc::Sender<(String, Vec<Hint>)>,
+    usage: Arc<Usage>,
 }
 
 /// The other ends of a [`Control`].
@@ -108,11 +110,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 impl Control {
     /// A handle, and the ends of it that the daemon holds.
-    pub(super) fn new(first: Snapshot) -> (Self, Ends) {
+    pub(super) fn new(first: Snapshot, usage: Arc<Usage>) -> (Self, Ends) {
         let (order, orders) = mpsc::channel(ORDERS_MAX);
         let (snapshots, snapshot) = watch::channel(Arc::new(first));
         let (push, pushes) = mpsc::channel(PUSHES_MAX);
-        (Self { orders: order, snapshots: snapshot, pushes: push }, Ends { orders, snapshots, pushes })
+        (Self { orders: order, snapshots: snapshot, pushes: push, usage }, Ends { orders, snapshots, pushes })
     }
 
     /// The state as it was last seen.
@@ -134,6 +136,13 @@ impl Control {
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order { actor, command, answer }).await.map_err(|_| gone())?;
         tokio::time::timeout(ANSWER_MAX, answered).await.map_err(|_| Error::new(ErrorKind::Unavailable, "the daemon does not answer"))?.map_err(|_| gone())?
+    }
+
+    /// What the jobs used in a month; in the present one where none is named.
+    ///
+    /// Fails as [`Usage::month`] does.
+    pub async fn usage(&self, month: Option<Month>) -> Result<MonthlyUsage> {
+        self.usage.month(month).await
     }
 
     /// Hands over hints of a job that came by push. Where the queue is full they are dropped and the job is scanned instead.

@@ -17,9 +17,10 @@ use super::common::Common;
 use super::desk::{Desk, Guest};
 use super::hints::{self, Change, HintQueue, Pending};
 use super::run::{self, Tools};
-use super::setup::{JobSetup, Opened};
+use super::setup::{JobSetup, Occasion, Opened};
 use super::spool::Spool;
 use super::status::Trouble;
+use super::usage::Meter;
 use crate::error::{ErrorKind, Result};
 use crate::storage::{Key, Service};
 use crate::transfer::event::Status;
@@ -129,9 +130,14 @@ impl Follower {
             *way = None;
         }
         if way.is_none() {
-            *way = Some(Way { opened: self.setup.opener.open().await?, since: self.common.clock.instant() });
+            let occasion = Occasion { at: self.common.clock.now(), meter: Some(self.meter()) };
+            *way = Some(Way { opened: self.setup.opener.open(&occasion).await?, since: self.common.clock.instant() });
         }
         Ok(way.as_ref().map_or(&[], |way| &way.opened))
+    }
+
+    fn meter(&self) -> Meter {
+        self.common.usage.meter(&self.setup.name, self.setup.usage_depth)
     }
 
     /// Compares as long as keys come. Whether all of it went well.
@@ -205,6 +211,7 @@ impl Follower {
             progress,
             spill_dir: state.path().to_owned(),
             audit: audit.clone(),
+            meter: self.meter(),
             origin: self.common.origin(&self.setup.name, Some(&id)),
             cancel: cancel.child_token(),
         };

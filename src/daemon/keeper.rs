@@ -3,6 +3,7 @@
 //! # Invariants
 //! - A job has one scan at a time. What is asked for meanwhile is answered by that scan, or by the next.
 //! - A run is stopped in an orderly way: what is underway is put away, and the next run goes on there.
+//! - A run of a dated destination that was broken off is gone on with under its own date, before one of a new date begins.
 //! - What failed is tried again after a wait that doubles; what a guard refused waits for a person, or for its schedule.
 
 use std::sync::Arc;
@@ -19,14 +20,17 @@ use super::board::{Board, Live};
 use super::calendar;
 use super::common::Common;
 use super::hints::HintQueue;
-use super::ledger::FailedKey;
+use super::ledger::{FailedKey, RunDate};
 use super::run::{self, Outcome, Tools};
-use super::setup::{JobSetup, Opened, Override};
+use super::setup::{JobSetup, Occasion, Opened, Override};
 use super::status::{RunStatus, Trouble};
 use super::tiering::Tiering;
+use super::usage::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::job::{DeleteLimit, KeyFile};
 use crate::transfer::{Progress, Report};
+
+mod dates;
 
 /// The first wait after a run that failed; doubles.
 const BACKOFF_MIN: Duration = Duration::from_secs(30);
@@ -156,8 +160,8 @@ impl Keeper {
         {
             due.push((next.at, if next.is_catch_up { Cause::CatchUp } else { Cause::Schedule }));
         }
-        // What a window or the daemon's end broke off goes on as soon as it may.
-        if record.runs.front().is_some_and(|run| run.outcome == "interrupted") {
+        // What a window or the daemon's end broke off goes on as soon as it may; so does what a crash did, where its date would be lost.
+        if record.runs.front().is_some_and(|run| run.outcome == "interrupted") || record.date.as_ref().is_some_and(|date| date.is_open) {
             due.push((now, Cause::CatchUp));
         }
         if face.hints.as_ref().is_some_and(HintQueue::wants_scan) {
@@ -240,7 +244,16 @@ impl Keeper {
         let (id, cancel, setup) = (clock.random_id(), drain.child_token(), self.setup.clone());
         let origin = self.common.origin(&setup.name, Some(&id));
         let overridden = if let Cause::ByHand(_, words) = &cause { words.clone() } else { None };
-        self.board.face().waiting = Some("it waits for its turn".to_owned());
+        let date = self.date(&cause, clock.now());
+        {
+            let mut face = self.board.face();
+            face.waiting = Some("it waits for its turn".to_owned());
+            face.record.date.clone_from(&date);
+        }
+        if date.is_some() {
+            // A crash must not make the next run forget which date it has to finish.
+            self.write().await;
+        }
         let begun = RunScope {
             id: id.clone(),
             cause: cause.clone(),
@@ -248,6 +261,7 @@ impl Keeper {
             common: self.common.clone(),
             board: self.board.clone(),
             cancel: cancel.clone(),
+            date: date.clone(),
         };
         let mut work = Box::pin(begun.carry_out(origin.clone(), overridden));
         let windows = setup.windows.clone();
@@ -277,6 +291,8 @@ impl Keeper {
         };
         drop(work);
         self.conclude(&id, &cause, &setup, ended).await;
+        common.write_usage().await;
+        self.prune_journals().await;
         let outcome = self.board.face().record.runs.front().cloned();
         if let Some(run) = outcome {
             let record = Record::RunEnded { outcome: run.outcome, copied: run.copied, deleted: run.deleted, failed: run.failed, bytes: run.bytes };
@@ -326,9 +342,16 @@ impl Keeper {
             face.note(&outcome);
             *face.totals.runs.entry(word.clone()).or_default() += 1;
             let record = &mut face.record;
+            let mut dated_begin = None;
+            if let Some(date) = &mut record.date {
+                date.is_open = word == "interrupted";
+                status.destination = Some(date.destination.clone());
+                // As its schedule sees it, a run counts for its date: one that finished a former date leaves today's due.
+                dated_begin = Some(date.at);
+            }
             let is_whole = *cause != Cause::Retry;
             if is_whole {
-                record.last_begin = started.or(Some(now));
+                record.last_begin = dated_begin.or(started).or(Some(now));
                 record.last_end = Some(now);
             }
             if word == "done" && is_whole {
@@ -401,6 +424,7 @@ struct RunScope {
     common: Arc<Common>,
     board: Arc<Board>,
     cancel: CancellationToken,
+    date: Option<RunDate>,
 }
 
 impl RunScope {
@@ -437,11 +461,15 @@ impl RunScope {
         }
         tracing::info!(job = self.setup.name, run = self.id, cause = self.cause.as_str(), "a run begins");
         let answer = self.board.face().hints.as_ref().filter(|_| self.cause != Cause::Retry).map(HintQueue::scan_begins);
+        let occasion = Occasion { at: self.date.as_ref().map_or(started, |date| date.at), meter: Some(self.meter()) };
         let opened = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(interrupted()),
-            opened = self.setup.opener.open() => opened?,
+            opened = self.setup.opener.open(&occasion) => opened?,
         };
+        if let Some(date) = &self.date {
+            self.board.face().record.note_journals(&date.destination, opened.iter().map(|opened| opened.pair.name()).collect());
+        }
         let failed = if self.cause == Cause::Retry { self.board.face().record.failed.clone() } else { Vec::new() };
         let each = opened.into_iter().filter(|opened| self.cause != Cause::Retry || failed.iter().any(|key| key.label == opened.label));
         let runs = each.map(|opened| self.one(opened, &failed, progress.clone(), origin.clone()));
@@ -464,6 +492,10 @@ impl RunScope {
             answer.clean();
         }
         Ok(())
+    }
+
+    fn meter(&self) -> Meter {
+        self.common.usage.meter(&self.setup.name, self.setup.usage_depth)
     }
 
     async fn one(&self, mut opened: Opened, failed: &[FailedKey], progress: Arc<Progress>, origin: Origin) -> Result<Outcome> {
@@ -492,6 +524,7 @@ impl RunScope {
             progress,
             spill_dir: state.path().to_owned(),
             audit: audit.clone(),
+            meter: self.meter(),
             origin,
             cancel: self.cancel.clone(),
         };

@@ -52,6 +52,30 @@ pub(super) struct JobRecord {
     pub failed: Vec<FailedKey>,
     /// What failed beyond those that are remembered by name.
     pub failed_unnamed: u64,
+    /// The date of the run that last began, where the destination has one.
+    pub date: Option<RunDate>,
+    /// The journals of its dates, the latest first.
+    pub journals: VecDeque<DatedJournals>,
+}
+
+/// The date of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RunDate {
+    /// When the run of this date first began.
+    pub at: Timestamp,
+    /// Where it writes.
+    pub destination: String,
+    /// It has not come to its end: the next run goes on with it, whatever the day.
+    pub is_open: bool,
+}
+
+/// The journals of one date: one for each bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DatedJournals {
+    /// Where that date's runs write.
+    pub destination: String,
+    /// The names of the pairs.
+    pub pairs: Vec<String>,
 }
 
 /// An object that failed.
@@ -80,6 +104,15 @@ impl JobRecord {
     pub(super) fn note_run(&mut self, run: RunStatus) {
         self.runs.push_front(run);
         self.runs.truncate(RUNS_MAX);
+    }
+
+    /// Notes the journals of a date that a run is about to open.
+    pub(super) fn note_journals(&mut self, destination: &str, pairs: Vec<String>) {
+        let known = self.journals.iter().position(|journals| journals.destination == destination).and_then(|at| self.journals.remove(at));
+        let mut journals = known.unwrap_or_else(|| DatedJournals { destination: destination.to_owned(), pairs: Vec::new() });
+        let new: Vec<String> = pairs.into_iter().filter(|pair| !journals.pairs.contains(pair)).collect();
+        journals.pairs.extend(new);
+        self.journals.push_front(journals);
     }
 
     /// Adds a trouble; in place of the last one, where that is the same but for its time and its request.
@@ -176,6 +209,7 @@ mod tests {
             thawing: 0,
             bytes: 1,
             verified: 1,
+            destination: None,
             error: None,
         }
     }

@@ -11,6 +11,7 @@ use super::audit::{Audit, Origin, Record};
 use super::ledger::{FAILED_MAX, FailedKey};
 use super::setup::Opened;
 use super::status::{RunStatus, Trouble};
+use super::usage::Meter;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
@@ -39,6 +40,8 @@ pub(super) struct Tools {
     pub(super) progress: Arc<Progress>,
     pub(super) spill_dir: std::path::PathBuf,
     pub(super) audit: Audit,
+    /// Counts what is copied and deleted.
+    pub(super) meter: Meter,
     pub(super) origin: Origin,
     pub(super) cancel: CancellationToken,
 }
@@ -60,7 +63,8 @@ pub(super) struct Outcome {
 /// Fails where the run cannot start, or the audit log cannot be written.
 pub(super) async fn run(opened: Opened, tools: Tools, mut each: impl FnMut(&ObjectEvent)) -> Result<Outcome> {
     let Opened { label, job, metrics, .. } = opened;
-    let Tools { clock, memory, share, claims, journal, progress, spill_dir, audit, origin, cancel } = tools;
+    let Tools { clock, memory, share, claims, journal, progress, spill_dir, audit, meter, origin, cancel } = tools;
+    let meter = meter.of_bucket(label.as_deref());
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
     let context = Context {
         clock: clock.clone(),
@@ -81,8 +85,12 @@ pub(super) async fn run(opened: Opened, tools: Tools, mut each: impl FnMut(&Obje
     while let Some(event) = events.recv().await {
         if let Event::Object(event) = &event {
             each(event);
+            if (event.action, event.status) == (Action::Copy, Status::Ok) {
+                meter.copied(&event.key, event.size);
+            }
             match (event.action, event.status) {
                 (Action::Delete, Status::Ok) => {
+                    meter.deleted(&event.key);
                     let record = Record::Deleted { key: escape(event.key.as_bytes()), version: event.version.clone(), request_id: None };
                     records.push((origin.clone(), record));
                 }
@@ -196,6 +204,7 @@ impl Outcome {
             thawing: self.thawing(),
             bytes,
             verified,
+            destination: None,
             error,
         }
     }

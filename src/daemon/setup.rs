@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::alert::AlertSettings;
@@ -17,6 +18,7 @@ use super::audit::KEEP_USUAL;
 use super::calendar::{Schedule, Window};
 use super::hints::HintSource;
 use super::status::Trouble;
+use super::usage::Meter;
 use crate::error::Result;
 use crate::journal::Pair;
 use crate::metrics::Metrics;
@@ -110,6 +112,8 @@ pub struct JobSetup {
     pub hint_token: Option<HintToken>,
     /// Whether it deletes what only the destination holds.
     pub deletes: bool,
+    /// How many path segments of a key make the prefix under which its usage counts; 0: it counts as a whole.
+    pub usage_depth: usize,
     /// A digest of everything that was configured of it and its stores: another one means another job.
     pub fingerprint: u64,
     /// Opens its ends.
@@ -160,13 +164,25 @@ pub struct Opened {
     pub metrics: Arc<Metrics>,
 }
 
+/// What a job's ends are opened for.
+#[derive(Debug, Clone)]
+pub struct Occasion {
+    /// When the run began: what the date in a destination is taken from.
+    pub at: Timestamp,
+    /// Counts the requests to its stores; `None`: nobody does.
+    pub meter: Option<Meter>,
+}
+
 /// Opens the ends of a job, anew for each run, so that credentials and buckets are those of the moment.
 #[async_trait]
 pub trait Opener: fmt::Debug + Send + Sync {
     /// The transfers of the job as they stand now, a job over many buckets has one for each.
     ///
     /// Fails with [`ErrorKind::Guard`](crate::error::ErrorKind::Guard) where data would leave where it must stay, before anything moves.
-    async fn open(&self) -> Result<Vec<Opened>>;
+    async fn open(&self, occasion: &Occasion) -> Result<Vec<Opened>>;
+
+    /// Where a run writes that began then, where the destination has a date; `None` where it is always the same place.
+    fn destination(&self, at: Timestamp) -> Option<String>;
 
     /// What this job's bytes go through, which can be made narrower while it runs.
     fn pipes(&self) -> &Pipes;

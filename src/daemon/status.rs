@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::usage::Sums;
 use crate::error::Error;
 
 /// Everything, at one moment.
@@ -119,8 +120,10 @@ pub struct JobStatus {
     pub name: String,
     /// Where it reads.
     pub source: String,
-    /// Where it writes.
+    /// Where it writes, as it is configured.
     pub destination: String,
+    /// Where the run underway or the last one writes, where the destination has a date.
+    pub dated_destination: Option<String>,
     /// `sync` or `copy`.
     pub mode: &'static str,
     /// How it stands.
@@ -155,6 +158,8 @@ pub struct JobStatus {
     pub hints: Option<HintStatus>,
     /// Sums since the daemon began.
     pub totals: Totals,
+    /// What it has used since the daemon began, run underway included.
+    pub usage: Sums,
     /// The limit that was set by hand, if any.
     pub limit: Option<LimitStatus>,
     /// Objects that failed in the last run, and can be tried again by themselves.
@@ -232,6 +237,9 @@ pub struct RunStatus {
     pub bytes: u64,
     /// Of the copied, those whose bytes are proved at both ends.
     pub verified: u64,
+    /// Where it wrote, where the job's destination has a date.
+    #[serde(default)]
+    pub destination: Option<String>,
     /// Why it did not end well.
     pub error: Option<Trouble>,
 }

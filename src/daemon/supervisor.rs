@@ -24,6 +24,7 @@ use super::setup::{JobSetup, Override, Settings, Setup};
 use super::spool::Spool;
 use super::status::{ConfigStatus, Count, LimitStatus, Snapshot, StoreStatus, Throughput};
 use super::turns::Turns;
+use super::usage::{self, Usage};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Keep, RunInfo, StateDir};
@@ -104,6 +105,7 @@ impl Daemon {
             }
         })
         .await?;
+        let usage = Usage::open(state.path(), clock.clone()).await?;
         let common = Arc::new(Common {
             clock: clock.clone(),
             memory: MemoryBudget::new(settings.memory_bytes),
@@ -111,6 +113,7 @@ impl Daemon {
             desks: Desks::new(state.clone(), keep, clock.clone()),
             ledger,
             audit,
+            usage: usage.clone(),
             alerts: Alerts::start(settings.alerts.clone(), &host, clock.clone()),
             pool: RwLock::new(Pool::new(settings.streams_max)),
             revision: RwLock::new(setup.revision.clone()),
@@ -132,7 +135,7 @@ impl Daemon {
             limit: None,
             draining: false,
         };
-        let (control, ends) = Control::new(first);
+        let (control, ends) = Control::new(first, usage);
         let mut daemon = Self {
             common,
             setups,
@@ -160,7 +163,7 @@ impl Daemon {
     /// Fails where the audit log cannot be written any more.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let clock = self.common.clock.clone();
-        let (mut sampled, mut lag_looked) = (clock.instant(), clock.instant());
+        let (mut sampled, mut lag_looked, mut usage_written) = (clock.instant(), clock.instant(), clock.instant());
         loop {
             tokio::select! {
                 biased;
@@ -193,6 +196,10 @@ impl Daemon {
                         lag_looked = clock.instant();
                         self.look_at_lags();
                     }
+                    if usage_written.elapsed() >= usage::WRITE_EVERY {
+                        usage_written = clock.instant();
+                        self.common.write_usage().await;
+                    }
                     self.lift_limits();
                     self.publish(false);
                 }
@@ -216,6 +223,7 @@ impl Daemon {
             tracing::warn!("runs that did not end in time are dropped; the next ones go on where they were");
             self.tasks.shutdown().await;
         }
+        self.common.write_usage().await;
         self.common.audit.record(self.common.origin("", None), Record::Ended {}).await
     }
 
@@ -266,7 +274,7 @@ impl Daemon {
 
     async fn add(&mut self, setup: Arc<JobSetup>) -> Result<()> {
         let record = self.common.ledger.read(&setup.name).await?;
-        let board = Arc::new(Board::new(setup.clone(), record));
+        let board = Arc::new(Board::new(setup.clone(), record, self.common.usage.clone()));
         let (told, orders) = mpsc::channel(TOLD_MAX);
         let (drain, scan_wanted) = (self.cancel.child_token(), Arc::new(Notify::new()));
         let mut job =

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -14,20 +16,22 @@ use tokio_util::sync::CancellationToken;
 use super::calendar::{Schedule, Window};
 use super::control::{Actor, Command, Control};
 use super::hints::HintSource;
-use super::setup::{JobSetup, Opened, Opener, Settings, Setup};
+use super::setup::{JobSetup, Occasion, Opened, Opener, Settings, Setup};
 use super::status::{
     ConfigStatus, Count, CurrentRun, HintStatus, JobState, JobStatus, LimitStatus, MovingObject, RunStatus, Snapshot, StoreStatus, Throughput, Totals, Trouble,
 };
+use super::usage::{End, Sums};
 use super::{Daemon, Options};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Pair, StateDir};
+use crate::journal::{Keep, Pair, StateDir};
 use crate::storage::fault::{Effect, Fault, FaultLayer};
 use crate::storage::layer::Operation;
 use crate::storage::limit::Pipes;
 use crate::storage::location::Location;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{Key, Put, Storage};
+use crate::storage::observe::Observe;
+use crate::storage::{Key, List, Put, Storage};
 use crate::transfer;
 
 /// A snapshot with something of everything on it.
@@ -55,12 +59,14 @@ pub(super) fn sample() -> Snapshot {
         thawing: 0,
         bytes: 5 << 30,
         verified: 1200,
+        destination: None,
         error,
     };
     let photos = JobStatus {
         name: "photos".into(),
         source: "aws-us://photos/2026/".into(),
         destination: "aliyun-bj://photos-cn/2026/".into(),
+        dated_destination: None,
         mode: "sync",
         state: JobState::InSync,
         why: None,
@@ -89,6 +95,7 @@ pub(super) fn sample() -> Snapshot {
             trouble: None,
         }),
         totals: Totals { runs: BTreeMap::from([("done".into(), 288)]), copied: 345_600, bytes: 5 << 40, verified: 345_590, deleted: 12, failed: 3 },
+        usage: Sums { objects_copied: 1200, bytes_copied: 5 << 30, requests_source: 90, requests_source_list: 90, ..Sums::default() },
         limit: Some(LimitStatus { bytes_per_second: Some(20_000_000 / 8), until: Some(now + SignedDuration::from_hours(2)) }),
         failed_keys: 0,
     };
@@ -173,6 +180,9 @@ struct Place {
     to: Arc<FaultLayer>,
     opened: AtomicU64,
     fails: AtomicBool,
+    /// A folder for each day, in this zone.
+    dated: Option<TimeZone>,
+    clock: Clock,
     pipes: Pipes,
 }
 
@@ -185,7 +195,20 @@ impl Place {
         }
         let slow = [Fault::on(Operation::Put, Effect::Delay(takes))];
         let to = Arc::new(FaultLayer::new(Arc::new(MemoryStore::new(&format!("{name}-to"))), clock.clone(), slow));
-        Arc::new(Self { from, to, opened: AtomicU64::new(0), fails: AtomicBool::new(false), pipes: Pipes::default() })
+        let clock = clock.clone();
+        Arc::new(Self { from, to, opened: AtomicU64::new(0), fails: AtomicBool::new(false), dated: None, clock, pipes: Pipes::default() })
+    }
+
+    /// The same with a folder for each day.
+    fn dated(self: Arc<Self>, zone: &str) -> Arc<Self> {
+        let place = Arc::into_inner(self).expect("the only one");
+        Arc::new(Self { dated: Some(TimeZone::get(zone).expect("a zone")), ..place })
+    }
+
+    /// The keys at the destination.
+    async fn keys(&self) -> Vec<String> {
+        let pages: Vec<_> = self.to.list(List::default()).collect().await;
+        pages.into_iter().flat_map(|page| page.expect("listed").iter().map(|entry| Key::from(entry.key).to_string()).collect::<Vec<_>>()).collect()
     }
 
     fn job(self: &Arc<Self>, name: &str, schedule: Option<&str>) -> JobSetup {
@@ -201,6 +224,7 @@ impl Place {
             hints: Vec::new(),
             hint_token: None,
             deletes: false,
+            usage_depth: 0,
             fingerprint: 1,
             opener: self.clone(),
         }
@@ -209,14 +233,24 @@ impl Place {
 
 #[async_trait]
 impl Opener for Place {
-    async fn open(&self) -> Result<Vec<Opened>> {
+    async fn open(&self, occasion: &Occasion) -> Result<Vec<Opened>> {
         self.opened.fetch_add(1, Ordering::Relaxed);
         if self.fails.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Credentials, "no credentials").advise("get some"));
         }
-        let job = transfer::Job::new(Location::new(self.from.clone(), ""), Location::new(self.to.clone(), ""));
+        let seen = |storage: Arc<dyn Storage>, end, base: &str| -> Arc<dyn Storage> {
+            let witness = occasion.meter.as_ref().map(|meter| meter.witness(end, Key::from(base)));
+            Arc::new(Observe::new(storage, self.clock.clone(), Arc::default()).seen_by(witness))
+        };
+        let prefix = self.destination(occasion.at).unwrap_or_default();
+        let (from, to) = (seen(self.from.clone(), End::Source, ""), seen(self.to.clone(), End::Destination, &prefix));
+        let job = transfer::Job::new(Location::new(from, ""), Location::new(to, prefix.as_str()));
         let pair = Pair::of(&job.source, &job.destination);
         Ok(vec![Opened { label: None, job, pair, tiers: Vec::new(), metrics: Arc::default() }])
+    }
+
+    fn destination(&self, at: Timestamp) -> Option<String> {
+        self.dated.as_ref().map(|zone| format!("{}/", at.to_zoned(zone.clone()).date()))
     }
 
     fn pipes(&self) -> &Pipes {
@@ -240,10 +274,15 @@ struct Bench {
 
 impl Bench {
     async fn start(clock: &Clock, state: tempfile::TempDir, jobs: Vec<JobSetup>, settings: Settings) -> Self {
+        Self::keeping(None, clock, state, jobs, settings).await
+    }
+
+    /// The same with journals on disk.
+    async fn keeping(keep: Option<Keep>, clock: &Clock, state: tempfile::TempDir, jobs: Vec<JobSetup>, settings: Settings) -> Self {
         let setup = Setup { revision: "1".into(), jobs: jobs.into_iter().map(Arc::new).collect(), settings, ..Setup::default() };
         let (setups, receiver) = watch::channel(Arc::new(setup));
         let (reload, _) = mpsc::channel(1);
-        let options = Options { state: StateDir::new(state.path()), keep: None, clock: clock.clone(), setups: receiver, reload, metrics: Arc::default() };
+        let options = Options { state: StateDir::new(state.path()), keep, clock: clock.clone(), setups: receiver, reload, metrics: Arc::default() };
         let (daemon, control) = Daemon::open(options).await.expect("opened");
         let cancel = CancellationToken::new();
         let running = tokio::spawn(daemon.run(cancel.clone()));
@@ -409,3 +448,6 @@ async fn turns_are_taken_by_priority_and_pauses_hold() {
     assert_eq!(bench.control.snapshot().jobs.len(), 2);
     bench.end().await;
 }
+
+mod dated;
+mod used;

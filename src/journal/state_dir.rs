@@ -12,7 +12,7 @@ use super::disk::{self, blocking};
 use super::lock::Lock;
 use super::sqlite::history::History;
 use super::sqlite::sweep::Sweep;
-use super::{Keep, Pair, RunInfo, SqliteJournal};
+use super::{Keep, Outcome, Pair, RunInfo, SqliteJournal};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -81,6 +81,37 @@ impl StateDir {
             removed
         })
         .await
+    }
+
+    /// Removes the journal of that name, of which nobody needs to know any more: where its last run came to its end and left no upload open,
+    /// or `anyhow`. Whether there is none now: one that a run holds stays in any case.
+    ///
+    /// Fails with [`ErrorKind::Disk`] where it cannot be read or removed.
+    pub async fn remove_former(&self, name: &str, run: RunInfo, anyhow: bool) -> Result<bool> {
+        let dir = self.pair_dir(name);
+        if !is_name(name) || !dir.join("journal.db").is_file() {
+            return Ok(true);
+        }
+        let path = dir.join("lock");
+        let lock = match blocking(move || Lock::take(&path, &run)).await {
+            Err(error) if error.kind() == ErrorKind::Local => return Ok(false),
+            lock => lock?,
+        };
+        if !anyhow {
+            let history = self.history(name).await?;
+            let last = history.runs(None, 1).await?.pop();
+            let is_finished = last.is_none_or(|run| run.ended.is_some_and(|(_, outcome)| outcome != Outcome::Stopped));
+            if !is_finished || !history.flights(None, 1).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        blocking(move || {
+            let removed = std::fs::remove_dir_all(&dir).map_err(|e| disk::failed(&dir, "a former journal cannot be removed", &e));
+            drop(lock);
+            removed
+        })
+        .await?;
+        Ok(true)
     }
 
     /// The names of the pairs that have a journal here, sorted. A directory that is not there has none.

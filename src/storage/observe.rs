@@ -20,18 +20,37 @@ use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
 use crate::metrics::Metrics;
 
+/// Sees each request to a store and what its bodies hold, to account for them by key. It is asked in the middle of a transfer: it must not wait.
+pub trait Witness: fmt::Debug + Send + Sync + 'static {
+    /// A request was answered or failed, each attempt counted. `key` is the prefix where it is a listing.
+    fn asked(&self, operation: Operation, key: &Key);
+
+    /// So many bytes of the body of an object arrived.
+    fn read(&self, key: &Key, bytes: u64);
+
+    /// So many bytes of a body are handed over, each attempt counted.
+    fn written(&self, key: &Key, bytes: u64);
+}
+
 /// A store that is counted. Cheap to clone. Stands below [`super::retry`], so that each attempt counts.
 #[derive(Clone)]
 pub struct Observe {
     inner: Arc<dyn Storage>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Observe {
     /// Wraps a store.
     pub fn new(inner: Arc<dyn Storage>, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { inner, clock, metrics }
+        Self { inner, clock, metrics, witness: None }
+    }
+
+    /// The same, seen by a witness as well.
+    #[must_use]
+    pub fn seen_by(self, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self { witness, ..self }
     }
 
     async fn watched<T>(&self, operation: Operation, key: &Key, request: impl Future<Output = Result<T>>) -> Result<T> {
@@ -45,6 +64,9 @@ impl Observe {
         let Metrics { requests, request_errors, request_time, .. } = &*self.metrics;
         requests.add(1);
         request_time.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if let Some(witness) = &self.witness {
+            witness.asked(operation, key);
+        }
         match error {
             None => tracing::trace!(%operation, store = %self.inner, %key, ?took, "request done"),
             Some(error) => {
@@ -66,8 +88,23 @@ impl Observe {
         .boxed()
     }
 
-    fn counted_payload(&self, payload: &Payload) {
+    fn counted_payload(&self, key: &Key, payload: &Payload) {
         self.metrics.written_bytes.add(payload.len());
+        if let Some(witness) = &self.witness {
+            witness.written(key, payload.len());
+        }
+    }
+
+    fn counted_body(&self, key: &Key, body: ByteStream) -> ByteStream {
+        let (metrics, witness) = (self.metrics.clone(), self.witness.clone().map(|witness| (witness, key.clone())));
+        body.inspect(move |chunk| {
+            let Ok(chunk) = chunk else { return };
+            metrics.read_bytes.add(chunk.len() as u64);
+            if let Some((witness, key)) = &witness {
+                witness.read(key, chunk.len() as u64);
+            }
+        })
+        .boxed()
     }
 }
 
@@ -108,12 +145,12 @@ impl Storage for Observe {
 
     async fn get(&self, object: &ObjectRef, get: Get) -> Result<GetOutput> {
         let mut output = self.watched(Operation::Get, &object.key, self.inner.get(object, get)).await?;
-        output.body = counted(output.body, self.metrics.clone());
+        output.body = self.counted_body(&object.key, output.body);
         Ok(output)
     }
 
     async fn put(&self, key: &Key, payload: Payload, put: Put) -> Result<PutOutput> {
-        self.counted_payload(&payload);
+        self.counted_payload(key, &payload);
         self.watched(Operation::Put, key, self.inner.put(key, payload, put)).await
     }
 
@@ -152,15 +189,6 @@ impl Storage for Observe {
     }
 }
 
-fn counted(body: ByteStream, metrics: Arc<Metrics>) -> ByteStream {
-    body.inspect(move |chunk| {
-        if let Ok(chunk) = chunk {
-            metrics.read_bytes.add(chunk.len() as u64);
-        }
-    })
-    .boxed()
-}
-
 #[async_trait]
 impl Multipart for Observe {
     async fn create(&self, key: &Key, attributes: &Attributes) -> Result<UploadId> {
@@ -168,7 +196,7 @@ impl Multipart for Observe {
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, payload: Payload, checksums: Option<&Checksums>) -> Result<Part> {
-        self.counted_payload(&payload);
+        self.counted_payload(&upload.key, &payload);
         let below = layer::multipart(&*self.inner)?;
         self.watched(Operation::UploadPart, &upload.key, below.upload_part(upload, number, payload, checksums)).await
     }
@@ -282,5 +310,33 @@ mod tests {
         store.head(&Key::from("b").into()).await.expect_err("absent");
         assert_eq!((metrics.requests.get(), metrics.request_errors.get()), (3, 1));
         assert_eq!((metrics.read_bytes.get(), metrics.written_bytes.get()), (4, 4));
+    }
+
+    #[derive(Debug, Default)]
+    struct Notes(std::sync::Mutex<Vec<String>>);
+
+    impl Witness for Notes {
+        fn asked(&self, operation: Operation, key: &Key) {
+            self.0.lock().expect("unharmed").push(format!("{operation} {key}"));
+        }
+
+        fn read(&self, key: &Key, bytes: u64) {
+            self.0.lock().expect("unharmed").push(format!("read {bytes} of {key}"));
+        }
+
+        fn written(&self, key: &Key, bytes: u64) {
+            self.0.lock().expect("unharmed").push(format!("wrote {bytes} of {key}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_witness_sees_each_request_with_its_key() {
+        let notes = Arc::<Notes>::default();
+        let store = Observe::new(Arc::new(MemoryStore::new("b")), Clock::system(), Arc::default()).seen_by(Some(notes.clone()));
+        store.put(&"a".into(), "four".into(), Put::default()).await.expect("written");
+        let body: Vec<_> = store.get(&Key::from("a").into(), Get::default()).await.expect("there").body.collect().await;
+        store.head(&Key::from("b").into()).await.expect_err("absent");
+        assert_eq!(body.len(), 1);
+        assert_eq!(*notes.0.lock().expect("unharmed"), ["wrote 4 of a", "put a", "get a", "read 4 of a", "head b"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::location::{Address, Location};
-use super::observe::Observe;
+use super::observe::{Observe, Witness};
 use super::retry::{self, Retry};
 use super::{Key, Storage};
 use crate::clock::Clock;
@@ -26,7 +26,18 @@ pub async fn open(address: &str) -> Result<Location> {
 
 /// Wraps a store as Dragon uses it: each attempt counted in `metrics`, and made again where that may help.
 pub fn layered(storage: Arc<dyn Storage>, patience: retry::Options, clock: Clock, metrics: Arc<Metrics>) -> Arc<dyn Storage> {
-    let observed = Arc::new(Observe::new(storage, clock.clone(), metrics.clone()));
+    witnessed(storage, patience, clock, metrics, None)
+}
+
+/// As [`layered`], with each attempt seen by a witness too, who accounts for it by key.
+pub fn witnessed(
+    storage: Arc<dyn Storage>,
+    patience: retry::Options,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    witness: Option<Arc<dyn Witness>>,
+) -> Arc<dyn Storage> {
+    let observed = Arc::new(Observe::new(storage, clock.clone(), metrics.clone()).seen_by(witness));
     Arc::new(Retry::new(observed, patience, clock, metrics))
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 mod page;
 mod queues;
 mod soak;
+mod usage;
 
 /// A secret that must never show.
 const SECRET: &str = "dragon-secret";
@@ -418,6 +419,8 @@ fn strangers_change_nothing_and_see_no_secret() {
         "/api/v1/status",
         "/api/v1/jobs",
         "/api/v1/jobs/photos",
+        "/api/v1/usage",
+        "/api/v1/usage.csv",
         "/api/v1/openapi.json",
         "/metrics",
         "/healthz",

@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::daemon::control::Command;
+use crate::daemon::usage::{Month, MonthlyUsage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest answer.
@@ -34,6 +35,15 @@ impl DaemonClient {
     /// Fails with [`ErrorKind::Unavailable`] where no daemon answers.
     pub async fn status(&self) -> Result<serde_json::Value> {
         self.ask(http::Method::GET, "/api/v1/status", None).await
+    }
+
+    /// What the jobs used in a month; in the present one where none is named.
+    ///
+    /// Fails with [`ErrorKind::NotFound`] where nothing is known of that month, with [`ErrorKind::Unavailable`] where no daemon answers.
+    pub async fn usage(&self, month: Option<Month>) -> Result<MonthlyUsage> {
+        let path = month.map_or_else(|| "/api/v1/usage".to_owned(), |month| format!("/api/v1/usage?month={month}"));
+        let usage = self.ask(http::Method::GET, &path, None).await?;
+        serde_json::from_value(usage).map_err(|e| Error::new(ErrorKind::Unavailable, format!("the daemon speaks of usage in another way: {e}")))
     }
 
     /// Has something done, and says in a sentence what was.

@@ -1,4 +1,5 @@
-//! What Prometheus scrapes: every name, unit and label in one table. A label is a job's name, an outcome or a state, never a key or a bucket.
+//! What Prometheus scrapes: every name, unit and label in one table. A label is a job's name, an outcome, a state, an end or a kind of
+//! request, never a key, a prefix or a bucket.
 
 use std::fmt::Write;
 
@@ -153,6 +154,57 @@ const FAMILIES: &[Family] = &[
         kind: "counter",
         help: "Objects that failed, each try counted.",
         rows: of_jobs!(|job| Some(job.totals.failed as f64)),
+    },
+    Family {
+        name: "dragon_job_usage_copied_objects_total",
+        kind: "counter",
+        help: "Objects copied, counted as they are: what usage is told by.",
+        rows: of_jobs!(|job| Some(job.usage.objects_copied as f64)),
+    },
+    Family { name: "dragon_job_usage_copied_bytes_total", kind: "counter", help: "Bytes of them.", rows: of_jobs!(|job| Some(job.usage.bytes_copied as f64)) },
+    Family {
+        name: "dragon_job_usage_deleted_objects_total",
+        kind: "counter",
+        help: "Objects deleted at the destination, counted as they are.",
+        rows: of_jobs!(|job| Some(job.usage.objects_deleted as f64)),
+    },
+    Family {
+        name: "dragon_job_usage_read_bytes_total",
+        kind: "counter",
+        help: "Bytes of bodies read at either end, each attempt counted.",
+        rows: |snapshot, rows| {
+            for job in &snapshot.jobs {
+                rows.add(&[("job", &job.name), ("end", "source")], job.usage.bytes_read_source);
+                rows.add(&[("job", &job.name), ("end", "destination")], job.usage.bytes_read_destination);
+            }
+        },
+    },
+    Family {
+        name: "dragon_job_usage_written_bytes_total",
+        kind: "counter",
+        help: "Bytes of bodies handed to the destination, each attempt counted.",
+        rows: of_jobs!(|job| Some(job.usage.bytes_written_destination as f64)),
+    },
+    Family {
+        name: "dragon_job_usage_requests_total",
+        kind: "counter",
+        help: "Requests to either end by kind, each attempt counted.",
+        rows: |snapshot, rows| {
+            for job in &snapshot.jobs {
+                let used = &job.usage;
+                for (end, kind, requests) in [
+                    ("source", "list", used.requests_source_list),
+                    ("source", "read", used.requests_source_read),
+                    ("source", "write", used.requests_source_write),
+                    ("destination", "list", used.requests_destination_list),
+                    ("destination", "read", used.requests_destination_read),
+                    ("destination", "write", used.requests_destination_write),
+                    ("destination", "delete", used.requests_destination_delete),
+                ] {
+                    rows.add(&[("job", &job.name), ("end", end), ("kind", kind)], requests);
+                }
+            }
+        },
     },
     Family {
         name: "dragon_job_moving_bytes_per_second",

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::control::Command;
 use crate::daemon::status::{JobStatus, Snapshot};
+use crate::daemon::usage::MonthlyUsage;
 
 /// The document.
 pub(super) fn document() -> Value {
@@ -14,6 +15,7 @@ pub(super) fn document() -> Value {
     });
     let mut generator = settings.into_generator();
     let (snapshot, job, command) = (generator.subschema_for::<Snapshot>(), generator.subschema_for::<JobStatus>(), generator.subschema_for::<Command>());
+    let usage = generator.subschema_for::<MonthlyUsage>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert(
         "Problem".into(),
@@ -27,6 +29,9 @@ pub(super) fn document() -> Value {
     let text = |what: &str| json!({ "description": what, "content": { "text/plain": { "schema": { "type": "string" } } } });
     let problem = |what: &str| json!({ "description": what, "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } } });
     let job_name = json!([{ "name": "job", "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 }, "description": "The job's name." }]);
+    let month = json!([{ "name": "month", "in": "query", "required": false, "schema": { "type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$" },
+        "description": "The month in UTC; else the present one." }]);
+    let csv = json!({ "schema": { "type": "string", "description": "RFC 4180, with a line of names." } });
     let (guarded, foreign) = (problem("The token is missing or wrong."), problem("The Host header names somebody else."));
     json!({
         "openapi": "3.1.0",
@@ -43,6 +48,16 @@ pub(super) fn document() -> Value {
                 "responses": { "200": answer("All of them, in the configuration's order.", &json!({ "type": "array", "items": job })), "401": guarded, "421": foreign } } },
             "/api/v1/jobs/{job}": { "parameters": job_name, "get": { "operationId": "job", "summary": "One job.",
                 "responses": { "200": answer("The job.", job.as_value()), "401": guarded, "404": problem("There is no such job."), "421": foreign } } },
+            "/api/v1/usage": { "get": { "operationId": "usage", "summary": "What each job used in a month.", "parameters": month,
+                "responses": {
+                    "200": { "description": "Of each job, and of each prefix of it.", "content": { "application/json": { "schema": usage }, "text/csv": csv } },
+                    "400": problem("That is no month, or something else is asked."), "401": guarded, "404": problem("Nothing is known of that month."),
+                    "421": foreign, "503": problem("What stands on disk cannot be read.") } } },
+            "/api/v1/usage.csv": { "get": { "operationId": "usageCsv", "summary": "What each job used in a month, for a spreadsheet.", "parameters": month,
+                "responses": {
+                    "200": { "description": "Of each job, and of each prefix of it.", "content": { "text/csv": csv } },
+                    "400": problem("That is no month, or something else is asked."), "401": guarded, "404": problem("Nothing is known of that month."),
+                    "421": foreign, "503": problem("What stands on disk cannot be read.") } } },
             "/api/v1/commands": { "post": { "operationId": "command", "summary": "Have something done.", "security": [{ "token": [] }],
                 "requestBody": { "required": true, "content": { "application/json": { "schema": command } } },
                 "responses": {
@@ -113,5 +128,9 @@ mod tests {
         let document = document();
         let schema = document.pointer("/paths/~1api~1v1~1status/get/responses/200/content/application~1json/schema").expect("there");
         fits(&serde_json::to_value(sample()).expect("a value"), schema, &document, "status");
+        let schema = document.pointer("/paths/~1api~1v1~1usage/get/responses/200/content/application~1json/schema").expect("there");
+        let row = crate::daemon::usage::UsageRow { job: "photos".into(), prefix: "a/".into(), sums: Default::default() };
+        let usage = MonthlyUsage { month: "2026-11".into(), rows: vec![row] };
+        fits(&serde_json::to_value(usage).expect("a value"), schema, &document, "usage");
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{FormRejection, JsonRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Form, Json, Path, State};
+use axum::extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Form, Json, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -23,6 +23,7 @@ use crate::daemon::control::{Command, Control};
 use crate::daemon::hints::{Pushed, message};
 use crate::daemon::page;
 use crate::daemon::setup::Setup;
+use crate::daemon::usage::MonthlyUsage;
 use crate::error::{Error, ErrorKind};
 
 /// The largest body: of a command, and of pushed events.
@@ -61,6 +62,8 @@ pub fn router(control: Control, setups: watch::Receiver<Arc<Setup>>, access: Acc
         .route("/api/v1/jobs/{job}", get(job))
         .route("/api/v1/commands", post(command))
         .route("/api/v1/hints/{job}", post(hints).layer(DefaultBodyLimit::max(HINTS_BYTES_MAX)))
+        .route("/api/v1/usage", get(usage))
+        .route("/api/v1/usage.csv", get(usage_csv))
         .route("/api/v1/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/metrics", get(scrape))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -202,6 +205,45 @@ async fn job(State(door): State<Door>, job: Result<Path<String>, PathRejection>)
         Some(known) => Json(known).into_response(),
         None => no_job(&job),
     }
+}
+
+/// What `/api/v1/usage` is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsageOf {
+    month: Option<String>,
+}
+
+/// As JSON, or as CSV for whoever would rather have that.
+async fn usage(State(door): State<Door>, headers: HeaderMap, query: Result<Query<UsageOf>, QueryRejection>) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let wants_csv = accepted.split([',', ';']).map(str::trim).find(|kind| matches!(*kind, "text/csv" | "application/json")) == Some("text/csv");
+    match used(&door, query).await {
+        Ok(usage) if wants_csv => csv(&usage),
+        Ok(usage) => Json(usage).into_response(),
+        Err(answer) => *answer,
+    }
+}
+
+async fn usage_csv(State(door): State<Door>, query: Result<Query<UsageOf>, QueryRejection>) -> Response {
+    match used(&door, query).await {
+        Ok(usage) => csv(&usage),
+        Err(answer) => *answer,
+    }
+}
+
+async fn used(door: &Door, query: Result<Query<UsageOf>, QueryRejection>) -> Result<MonthlyUsage, Box<Response>> {
+    let query = query.map_err(|rejected| failure(StatusCode::BAD_REQUEST, &rejected.body_text(), "write ?month=2026-11, or nothing"))?;
+    let month = query.0.month.map(|month| month.parse()).transpose();
+    let month = month.map_err(|error: Error| failure(StatusCode::BAD_REQUEST, error.message(), error.advice()))?;
+    door.control.usage(month).await.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Box::new(refusal(&error)),
+        _ => Box::new(failure(StatusCode::SERVICE_UNAVAILABLE, error.message(), error.advice())),
+    })
+}
+
+fn csv(usage: &MonthlyUsage) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"))], usage.csv()).into_response()
 }
 
 async fn command(State(door): State<Door>, Extension(visitor): Extension<Visitor>, body: Result<Json<Command>, JsonRejection>) -> Response {

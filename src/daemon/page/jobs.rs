@@ -11,7 +11,7 @@ pub(super) fn card(job: &JobStatus, now: Timestamp, can_act: bool) -> Markup {
     html! {
         section .card #{ "job-" (job.name) } {
             h2 { a href={ "/jobs/" (job.name) } { (job.name) } " " span class={ "state " (class(job.state)) } { (job.state.as_str()) } }
-            p .ends { (job.source) " → " (job.destination) }
+            p .ends { (job.source) " → " (destination(job)) }
             p { (words::lag(job, now)) @if is_late(job) { ", " strong { "and may be " (words::span(job.lag_max_seconds.unwrap_or(0))) } } }
             (why(job))
             @if let Some(run) = &job.current { (current(run, now)) }
@@ -29,6 +29,7 @@ pub(super) fn whole(job: &JobStatus, now: Timestamp, can_act: bool) -> Markup {
             section .card {
                 h2 { (job.name) " " span class={ "state " (class(job.state)) } { (job.state.as_str()) } }
                 p .ends { (job.source) " → " (job.destination) " (" (job.mode) ")" }
+                @if let Some(dated) = &job.dated_destination { p .ends { "Now, or last: " (dated) } }
                 p { (words::lag(job, now)) }
                 (why(job))
                 (next(job))
@@ -90,7 +91,7 @@ fn row(run: &RunStatus) -> Markup {
     let took = u64::try_from(run.ended.duration_since(run.started).as_secs()).unwrap_or(0);
     html! {
         tr {
-            td { (words::moment(run.started)) } td { (run.cause) } td { (run.outcome) } td { (words::span(took)) }
+            td { (words::moment(run.started)) @if let Some(destination) = &run.destination { br; span .quiet { (destination) } } } td { (run.cause) } td { (run.outcome) } td { (words::span(took)) }
             td .n { (words::number(run.copied)) } td .n { (words::bytes(run.bytes)) } td .n { (words::number(run.deleted)) } td .n { (words::number(run.failed)) }
         }
     }
@@ -161,6 +162,11 @@ fn buttons(job: &JobStatus) -> Markup {
             }
         }
     }
+}
+
+/// Where it writes: with the date of the run underway or the last one, where it has one.
+fn destination(job: &JobStatus) -> &str {
+    job.dated_destination.as_deref().unwrap_or(&job.destination)
 }
 
 fn is_late(job: &JobStatus) -> bool {
