@@ -24,8 +24,10 @@ mod cp;
 mod daemon;
 mod demo;
 mod dev_server;
+
 mod doctor;
 mod du;
+mod estimate;
 mod exit;
 mod flags;
 mod history;
@@ -108,6 +110,7 @@ enum Command {
     Restore(restore::RestoreCommand),
     Uploads(uploads::Uploads),
     Tier(tier::TierCommand),
+    Estimate(estimate::EstimateCommand),
     History(history::Told),
     Doctor(doctor::Doctor),
     Daemon(daemon::DaemonCommand),
@@ -219,6 +222,7 @@ impl Command {
             Self::Presign(c) => vec![&c.url],
             Self::Restore(c) => vec![&c.url],
             Self::Uploads(c) => vec![c.url()],
+            Self::Estimate(c) => vec![&c.source, &c.destination],
             Self::History(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Doctor(c) => c.source.iter().chain(&c.destination).collect(),
             Self::Tier(_) | Self::Daemon(_) | Self::Jobs(_) | Self::Status(_) | Self::Limit(_) | Self::Alert(_) | Self::Audit(_) | Self::Usage(_) => Vec::new(),
@@ -235,7 +239,9 @@ impl Command {
     fn grace(&self, config: &Config) -> Duration {
         match self {
             Self::Daemon(_) => config.daemon.drain + signal::GRACE,
-            Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Tier(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_) => signal::GRACE,
+            Self::Cp(_) | Self::Sync(_) | Self::Verify(_) | Self::Tier(_) | Self::Estimate(_) | Self::Doctor(_) | Self::DevServer(_) | Self::Demo(_) => {
+                signal::GRACE
+            }
             _ => Duration::ZERO,
         }
     }
@@ -256,6 +262,7 @@ impl Command {
             Self::Restore(c) => c.run(session).await,
             Self::Uploads(c) => Box::pin(c.run(session)).await,
             Self::Tier(c) => Box::pin(c.run(session)).await,
+            Self::Estimate(c) => Box::pin(c.run(session)).await,
             Self::History(c) => Box::pin(c.run(session)).await,
             Self::Doctor(c) => Box::pin(c.run(session)).await,
             Self::Daemon(c) => Box::pin(c.run(session)).await,

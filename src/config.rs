@@ -23,6 +23,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod import;
 pub mod job;
+pub mod prices;
 pub mod residency;
 pub mod rules;
 pub mod secret;
@@ -65,6 +66,8 @@ pub struct Config {
     pub state: State,
     /// The daemon.
     pub daemon: Daemon,
+    /// The file of prices.
+    pub prices: Option<PathBuf>,
     /// The jobs, in the file's order.
     pub jobs: Vec<Job>,
 }
@@ -136,6 +139,7 @@ impl Config {
             daemon: read_table(&mut root, "daemon", Daemon::read),
             ..Self::default()
         };
+        config.prices = root.path("prices");
         config.jobs = read_jobs(&mut root, &config.stores);
         let missing = root.finish();
         let mut problems = document.problems.into_inner();

@@ -12,8 +12,11 @@ use crate::transfer::Job;
 
 #[cfg(feature = "transport")]
 pub mod cloud;
+pub mod cost;
+pub mod forecast;
 #[cfg(feature = "transport")]
 pub mod lifecycle;
+pub mod price;
 pub mod retention;
 pub mod rule;
 pub mod snapshot;

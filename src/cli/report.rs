@@ -468,7 +468,7 @@ mod tests {
     use crate::error::{CloudAnswer, ErrorKind};
 
     fn event(action: Action, status: Status, key: &str) -> ObjectEvent {
-        ObjectEvent { action, status, key: Key::from(key), size: 3, reason: None, copied: None, version: None, error: None }
+        ObjectEvent { action, status, key: Key::from(key), size: 3, reason: None, copied: None, version: None, error: None, foreseen: None }
     }
 
     #[test]

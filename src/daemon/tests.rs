@@ -450,4 +450,5 @@ async fn turns_are_taken_by_priority_and_pauses_hold() {
 }
 
 mod dated;
+mod tiered;
 mod used;

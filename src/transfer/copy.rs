@@ -263,8 +263,9 @@ impl Copier {
     }
 
     /// What a copy of this object would have otherwise than the object.
-    pub(crate) fn foresee(&self, info: &ObjectInfo) -> Result<Vec<Change>> {
-        Ok(self.carry(info, None)?.changes)
+    pub(crate) fn foresee(&self, info: &ObjectInfo) -> Result<(String, Vec<Change>)> {
+        let carried = self.carry(info, None)?;
+        Ok((carried.attributes.storage_class.unwrap_or_default(), carried.changes))
     }
 
     /// Adds what a person needs to an error that does not say it yet.

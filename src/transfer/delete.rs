@@ -6,7 +6,7 @@
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use super::event::{Action, Event, ObjectEvent, Status};
+use super::event::{Action, Event, Foreseen, ObjectEvent, Status};
 use super::job::{DeleteLimit, Options};
 use super::spill::Reader;
 use super::subject;
@@ -98,7 +98,9 @@ impl Sync {
             if self.engine.options.dry_run {
                 for candidate in licensed {
                     self.report.deleted += 1;
-                    let event = ObjectEvent::new(Action::Delete, Status::Planned, candidate.key, candidate.size);
+                    let foreseen = Foreseen { replaced: Some(candidate.replaced()), ..Foreseen::default() };
+                    let event =
+                        ObjectEvent { foreseen: Some(Box::new(foreseen)), ..ObjectEvent::new(Action::Delete, Status::Planned, candidate.key, candidate.size) };
                     self.engine.context.tell(Event::Object(Box::new(event))).await;
                 }
             } else {

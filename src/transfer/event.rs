@@ -89,12 +89,38 @@ pub struct ObjectEvent {
     pub version: Option<String>,
     /// Why it failed: kind, message, the cloud's answer.
     pub error: Option<Error>,
+    /// What a dry run foresees.
+    pub foreseen: Option<Box<Foreseen>>,
+}
+
+/// What a dry run foresees of one object: what it takes, and what it may cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// Class at the source, in its words; empty where it has none.
+    pub source_class: String,
+    /// Class that the copy asks for; empty is the bucket's own.
+    pub class: String,
+    /// Parts that it is sent in; 0 where it is sent whole.
+    pub parts: u32,
+    /// What lies at the destination and is overwritten or deleted.
+    pub replaced: Option<Replaced>,
+}
+
+/// What an object gives way to, or that goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Length in bytes.
+    pub size: u64,
+    /// Its class, in the destination's words; empty where it has none.
+    pub class: String,
+    /// When it was last modified.
+    pub modified: Option<jiff::Timestamp>,
 }
 
 impl ObjectEvent {
     /// An event with nothing but an action, an end, a key and a size.
     pub(crate) fn new(action: Action, status: Status, key: Key, size: u64) -> Self {
-        Self { action, status, key, size, reason: None, copied: None, version: None, error: None }
+        Self { action, status, key, size, reason: None, copied: None, version: None, error: None, foreseen: None }
     }
 }
 

@@ -12,7 +12,7 @@ use super::backup::Backup;
 use super::budget::MemoryBudget;
 use super::concurrency::Streams;
 use super::copy::{Copier, is_class_refused};
-use super::event::{Action, Event, Notice, ObjectEvent, Status};
+use super::event::{Action, Event, Foreseen, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
 use super::loss::Change;
@@ -214,7 +214,10 @@ impl Engine {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
         if self.options.dry_run {
-            return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
+            let (class, changes) = self.foresee(task).await?;
+            let parts = self.parts(task.size)?;
+            let foreseen = Foreseen { source_class: task.storage_class.clone(), class, parts, replaced: replaced.map(Listed::replaced) };
+            return Ok(What::Planned(task.reason, Box::new(foreseen), changes));
         }
         if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.as_bytes(), task.size, &task.storage_class) {
             let stream = self.streams.open().await?;
@@ -297,10 +300,10 @@ impl Engine {
         Ok(What::Copied(task.reason, Box::new(copied)))
     }
 
-    /// What the copy would lose, which only the object itself tells. A local file has nothing that a listing does not show.
-    async fn foresee(&self, task: &CopyTask) -> Result<Vec<Change>> {
+    /// The class that the copy asks for and what it would lose, which only the object itself tells. A local file has nothing that a listing does not show.
+    async fn foresee(&self, task: &CopyTask) -> Result<(String, Vec<Change>)> {
         if self.ends.source_is_local() {
-            return Ok(Vec::new());
+            return Ok((self.options.storage_class.named().unwrap_or_default().to_owned(), Vec::new()));
         }
         let stream = self.streams.open().await?;
         let info = self.ends.source.storage.head(&ObjectRef::from(&task.source_key)).await?;
@@ -349,8 +352,8 @@ impl Engine {
         }
     }
 
-    /// How many requests a copy of this size takes: read and write, or that for each part, with create and complete.
-    fn requests(&self, size: u64) -> Result<u64> {
+    /// In how many parts a copy of this size is sent; 0 is whole.
+    fn parts(&self, size: u64) -> Result<u32> {
         let cutter = Cutter {
             destination: self.ends.destination.storage.capabilities(),
             memory_bytes: self.options.memory_bytes,
@@ -358,8 +361,8 @@ impl Engine {
             speed: self.streams.speed(),
         };
         Ok(match cutter.shape(size)? {
-            Shape::Whole | Shape::WholeStreamed => 2,
-            Shape::Parts(parts) => 2 + 2 * u64::from(parts.count()),
+            Shape::Whole | Shape::WholeStreamed => 0,
+            Shape::Parts(parts) => parts.count(),
         })
     }
 }
@@ -389,8 +392,8 @@ pub(crate) struct Ended {
 /// What was done, or would be.
 pub(crate) enum What {
     Copied(Reason, Box<Copied>),
-    /// A dry run would copy it, in so many requests, and so changed.
-    Planned(Reason, u64, Vec<Change>),
+    /// A dry run would copy it, and so changed.
+    Planned(Reason, Box<Foreseen>, Vec<Change>),
     Skipped,
     /// It lies in an archive, and is not thawed yet.
     Frozen(Frozen),
@@ -538,12 +541,13 @@ impl Stage for Sync {
         let Ended { key, size, what } = ended;
         match what {
             Ok(What::Copied(reason, copied)) => self.copied(key, reason, *copied).await,
-            Ok(What::Planned(reason, requests, changes)) => {
+            Ok(What::Planned(reason, foreseen, changes)) => {
                 self.report.losses.add(&changes);
                 self.report.copied += 1;
                 self.report.bytes += size;
-                self.report.requests += requests;
-                let event = ObjectEvent { reason: Some(reason), ..ObjectEvent::new(Action::Copy, Status::Planned, key, size) };
+                // Read and write, or that for each part, with create and complete.
+                self.report.requests += 2 + 2 * u64::from(foreseen.parts);
+                let event = ObjectEvent { reason: Some(reason), foreseen: Some(foreseen), ..ObjectEvent::new(Action::Copy, Status::Planned, key, size) };
                 self.engine.context.tell(Event::Object(Box::new(event))).await;
             }
             Ok(What::Skipped) => self.skipped(key, size).await,

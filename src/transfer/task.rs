@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::event::Replaced;
 use super::loss::Change;
 use crate::journal::End;
 use crate::storage::checksum::Checksums;
@@ -70,6 +71,11 @@ impl Listed {
             storage_class: &self.storage_class,
             kind: self.kind,
         }
+    }
+
+    /// What a dry run says of what is overwritten or deleted.
+    pub(crate) fn replaced(&self) -> Replaced {
+        Replaced { size: self.size, class: self.storage_class.clone(), modified: self.modified }
     }
 
     /// What HEAD said, under this key.

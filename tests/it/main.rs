@@ -23,6 +23,7 @@ mod s3;
 mod sdk;
 mod simulation;
 mod stage;
+mod tier;
 mod transport;
 mod weather;
 
