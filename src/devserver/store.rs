@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::clock::Clock;
+use super::calendar::Calendar;
 
 mod content;
 mod digest;
@@ -71,7 +71,7 @@ pub struct BucketInfo {
 
 /// The buckets of one cloud.
 pub struct Store {
-    clock: Clock,
+    calendar: Calendar,
     blobs: Option<Arc<Path>>,
     index: RwLock<Index>,
     plain: Arc<Attributes>,
@@ -98,28 +98,39 @@ struct Bucket {
 
 impl Store {
     /// A store that forgets everything when it is dropped.
-    pub fn in_memory(clock: Clock) -> Self {
-        Self { clock, blobs: None, index: RwLock::default(), plain: Arc::default() }
+    pub fn in_memory(calendar: impl Into<Calendar>) -> Self {
+        Self { calendar: calendar.into(), blobs: None, index: RwLock::default(), plain: Arc::default() }
     }
 
     /// A store in the directory `dir`, which is made where it is missing. What an earlier store left there is read first.
     /// It survives the end of the process, not a power cut: nothing is synced to the platter.
-    pub fn open(dir: &Path, clock: Clock) -> std::io::Result<Self> {
+    pub fn open(dir: &Path, calendar: impl Into<Calendar>) -> std::io::Result<Self> {
         let (buckets, log, blobs) = log::open(dir)?;
-        Ok(Self { clock, blobs: Some(blobs), index: RwLock::new(Index { buckets, log: Some(log) }), plain: Arc::default() })
+        Ok(Self { calendar: calendar.into(), blobs: Some(blobs), index: RwLock::new(Index { buckets, log: Some(log) }), plain: Arc::default() })
+    }
+
+    /// The time that objects age by.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
     }
 
     /// The time in whole seconds, for [`Object::last_modified`].
     pub fn now(&self) -> Timestamp {
-        let now = self.clock.now();
+        let now = self.calendar.now();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// 32 hexadecimal digits.
+    fn random_id(&self) -> String {
+        let clock = self.calendar.clock();
+        format!("{}{}", clock.random_id(), clock.random_id())
     }
 
     /// Begins to take a body.
     pub fn writer(&self) -> ContentWriter {
         match &self.blobs {
             None => ContentWriter::in_memory(),
-            Some(dir) => ContentWriter::in_file(Arc::clone(dir), format!("{}{}", self.clock.random_id(), self.clock.random_id())),
+            Some(dir) => ContentWriter::in_file(Arc::clone(dir), self.random_id()),
         }
     }
 
@@ -183,6 +194,12 @@ impl Store {
         Ok(list::page(&self.read_index().bucket(bucket)?.objects, query))
     }
 
+    /// Shows every object of a bucket, in byte order of the keys. Nothing is written meanwhile.
+    pub(super) fn for_each_object(&self, bucket: &str, mut see: impl FnMut(&str, &Arc<Object>)) -> Result<(), Refusal> {
+        self.read_index().bucket(bucket)?.objects.iter().for_each(|(key, object)| see(key.as_str(), object));
+        Ok(())
+    }
+
     /// How many objects a bucket holds, and their bytes.
     pub fn usage(&self, bucket: &str) -> Result<(usize, u64), Refusal> {
         let index = self.read_index();
@@ -243,8 +260,8 @@ impl Store {
 
     /// Begins a multipart upload and returns its id.
     pub fn create_upload(&self, bucket: &str, key: &str, attributes: Attributes, checksum: Option<Checksum>) -> Result<String, Refusal> {
-        let now = self.clock.now();
-        let id = format!("{:012X}{}", now.as_millisecond(), self.clock.random_id().to_uppercase());
+        let now = self.calendar.now();
+        let id = format!("{:012X}{}", now.as_millisecond(), self.calendar.clock().random_id().to_uppercase());
         let upload = Upload { key: key.to_owned(), id: id.clone(), initiated: self.now(), attributes, checksum, parts: BTreeMap::new() };
         let mut index = self.write_index();
         index.bucket(bucket)?;

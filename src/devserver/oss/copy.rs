@@ -62,7 +62,7 @@ impl OssDialect {
         if condition::COPY_SOURCE.judge(head, &object, object.last_modified)? == Verdict::NotModified {
             return Err(OssError::new(304, "NotModified", "The source was not modified."));
         }
-        restore::check_readable(&object, self.clock.now())?;
+        restore::check_readable(&object, self.store.now())?;
         Ok(object)
     }
 
@@ -83,7 +83,7 @@ impl OssDialect {
         // The type stays unless another one is named.
         attributes.content_type = attributes.content_type.or_else(|| source.attributes.content_type.clone());
         attributes.tags = tags;
-        attributes.restore = None;
+        (attributes.restore, attributes.transitioned_seconds) = (None, None);
         attributes.extra = if self.crc_after_copy { BTreeMap::new() } else { BTreeMap::from([(NO_CRC.to_owned(), String::new())]) };
         Ok(attributes)
     }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::error::{OssError, OssResult};
-use super::read::{class_of, type_name};
+use super::read::{class_of, transition_time, type_name};
 use super::reply::Reply;
 use super::request::Head;
 use super::xml::Writer;
@@ -177,7 +177,7 @@ impl OssDialect {
     fn contents(&self, xml: &mut Writer, encoding: Encoding, key: &ObjectKey, object: &Object, with_owner: bool) {
         xml.open("Contents").leaf("Key", encoding.name(key.as_str()));
         self.facts(xml, object);
-        if let Some(state) = restore::state(object, self.clock.now()) {
+        if let Some(state) = restore::state(object, self.store.now()) {
             xml.leaf("RestoreInfo", state);
         }
         if with_owner {
@@ -189,6 +189,9 @@ impl OssDialect {
     fn facts(&self, xml: &mut Writer, object: &Object) {
         xml.leaf("LastModified", xml_date(object.last_modified)).leaf("ETag", shown_etag(object)).leaf("Type", type_name(&object.kind));
         xml.leaf("Size", object.size().to_string()).leaf("StorageClass", class_of(object));
+        if let Some(time) = transition_time(object) {
+            xml.leaf("TransitionTime", xml_date(time));
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl OssDialect {
         if let Some(unchanged) = self.check_read(&view, head)? {
             return Ok(unchanged);
         }
-        restore::check_readable(&view.data, self.clock.now())?;
+        restore::check_readable(&view.data, self.store.now())?;
         let mut headers = self.headers(&view)?;
         for (parameter, name) in OVERRIDES {
             if let Some(value) = head.query.text(parameter)? {
@@ -153,7 +153,10 @@ impl OssDialect {
         if data.kind == Kind::Appendable {
             headers.insert("x-oss-next-append-position", HeaderValue::from(data.size()));
         }
-        if let Some(state) = restore::state(data, self.clock.now()) {
+        if let Some(time) = transition_time(data) {
+            headers.insert("x-oss-transition-time", value_of(&http_date(time))?);
+        }
+        if let Some(state) = restore::state(data, self.store.now()) {
             headers.insert("x-oss-restore", value_of(&state)?);
         }
         Ok(headers)
@@ -163,6 +166,12 @@ impl OssDialect {
 /// The class an object rests in.
 pub(super) fn class_of(object: &Object) -> &str {
     class_of_attributes(&object.attributes)
+}
+
+/// When a lifecycle rule moved the object. The service tells it only of the classes whose minimum stay counts from then (protocol.md 4).
+pub(super) fn transition_time(object: &Object) -> Option<Timestamp> {
+    let seconds = object.attributes.transitioned_seconds.filter(|_| matches!(class_of(object), "ColdArchive" | "DeepColdArchive"))?;
+    Timestamp::from_second(seconds).ok()
 }
 
 /// The class that attributes name.

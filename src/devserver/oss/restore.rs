@@ -78,7 +78,7 @@ impl OssDialect {
                 }
                 Phase::Frozen => now.saturating_add(delay).unwrap_or(Timestamp::MAX),
             };
-            let expiry = ready.max(now).saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX);
+            let expiry = ready.max(now).saturating_add(self.store.calendar().days(days)).unwrap_or(Timestamp::MAX);
             write::changed(current, |attributes| attributes.restore = Some(Restore { ready, expiry }))
         })?;
         let reply = Reply::empty(status);
@@ -90,7 +90,7 @@ impl OssDialect {
 
     /// CleanRestoredObject: the copy is gone at once.
     pub(super) fn clean_restored(&self, target: &Target) -> OssResult<Reply> {
-        let now = self.clock.now();
+        let now = self.store.now();
         self.store.write(&target.bucket, &target.key, |current| {
             if let Some(object) = current
                 && phase(object, now) != Phase::Ready

@@ -52,6 +52,24 @@ impl S3 for Bridge {
         Ok(S3Response::new(dto::GetBucketAclOutput { grants: Some(bucket::grants(acl.as_deref())), owner: Some(owner()) }))
     }
 
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<dto::GetBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketLifecycleConfigurationOutput>> {
+        self.get_lifecycle(&req)
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<dto::PutBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<dto::PutBucketLifecycleConfigurationOutput>> {
+        self.put_lifecycle(req)
+    }
+
+    async fn delete_bucket_lifecycle(&self, req: S3Request<dto::DeleteBucketLifecycleInput>) -> S3Result<S3Response<dto::DeleteBucketLifecycleOutput>> {
+        self.delete_lifecycle(&req)
+    }
+
     async fn get_bucket_location(&self, req: S3Request<dto::GetBucketLocationInput>) -> S3Result<S3Response<dto::GetBucketLocationOutput>> {
         self.location(&req.input.bucket)
     }

@@ -188,5 +188,5 @@ fn copied_attributes(source: &Object, input: &CopyObjectInput, headers: &HeaderM
     let replaces = |directive: Option<&str>| directive.is_some_and(|directive| directive == "REPLACE");
     let base = if replaces(input.metadata_directive.as_ref().map(|directive| directive.as_str())) { asked.clone() } else { (*source.attributes).clone() };
     let tags = if replaces(input.tagging_directive.as_ref().map(|directive| directive.as_str())) { asked.tags } else { source.attributes.tags.clone() };
-    Ok(Attributes { tags, storage_class: asked.storage_class, acl: asked.acl, encryption: asked.encryption, restore: None, ..base })
+    Ok(Attributes { tags, storage_class: asked.storage_class, acl: asked.acl, encryption: asked.encryption, restore: None, transitioned_seconds: None, ..base })
 }

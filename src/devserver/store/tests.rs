@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 
 use super::*;
+use crate::clock::Clock;
 
 fn in_memory() -> Store {
     let store = Store::in_memory(Clock::system());
