@@ -89,6 +89,7 @@ impl Bench {
     async fn task(&self) -> CopyTask {
         let info = self.source.head(&ObjectRef::from(&Key::from(KEY))).await.expect("a source object");
         CopyTask {
+            source_version: None,
             key: KEY.into(),
             source_key: KEY.into(),
             destination_key: KEY.into(),
