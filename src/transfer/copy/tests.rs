@@ -15,7 +15,7 @@ use crate::storage::layer::Operation;
 use crate::storage::memory::{MemoryAccount, MemoryOptions, MemoryStore, Stated};
 use crate::storage::open::layered;
 use crate::storage::retry;
-use crate::storage::{Account, Attributes, Complete, Get, Key, Payload, Put, Upload};
+use crate::storage::{Account, Attributes, Complete, Get, Key, ObjectRef, Payload, Put, Upload};
 use crate::transfer::task::{Proof, Reason};
 
 #[cfg(feature = "journal")]

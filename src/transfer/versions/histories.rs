@@ -149,7 +149,8 @@ impl Cursor {
         let Some((whole, history)) = done else { return Ok(()) };
         let elsewhere = || Error::new(ErrorKind::Integrity, "the listing of versions holds a key that lies elsewhere").on_key(&whole);
         let key = whole.strip_prefix(&self.prefix).ok_or_else(elsewhere)?;
-        if self.shard.is_none_or(|shard| shard.holds(key.as_bytes())) {
+        // The place's own folder marker is no key under it.
+        if !key.is_empty() && self.shard.is_none_or(|shard| shard.holds(key.as_bytes())) {
             self.arrived = Some((key, history));
         }
         Ok(())
