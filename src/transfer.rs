@@ -51,6 +51,7 @@ mod tests;
 mod thaw;
 mod tide;
 mod verify;
+mod versions;
 
 pub use event::Event;
 pub use filter::Filter;

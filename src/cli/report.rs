@@ -122,6 +122,8 @@ struct Summary<'a> {
     copied: u64,
     skipped: u64,
     deleted: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    markers: u64,
     failed: u64,
     bytes: u64,
     retries: u64,
@@ -339,6 +341,7 @@ impl<'a> Reporter<'a> {
                     human::plural(report.copied, "object")
                 )];
                 let more = [
+                    (report.markers, "delete markers made within histories"),
                     (report.parked, "of the failed must be restored from an archive first, or are locked"),
                     (report.thawing, "are being restored from an archive: run this again to copy them"),
                     (report.over_budget, "lie in an archive and wait for another day's budget"),
@@ -369,10 +372,11 @@ fn text_of(event: &ObjectEvent) -> String {
     let key = &event.key;
     match (&event.error, event.action, event.reason) {
         (Some(error), _, _) => format!("! {key} ({error})"),
+        (None, Action::Delete, Some(Reason::Version)) => format!("- {key} (delete marker)"),
         (None, Action::Delete, _) => format!("- {key}"),
         (None, Action::Skip, _) => format!("= {key}"),
         (None, Action::Restore, _) => format!("~ {key} (being restored)"),
-        (None, Action::Copy, None | Some(Reason::Absent)) => format!("+ {key}"),
+        (None, Action::Copy, None | Some(Reason::Absent | Reason::Version)) => format!("+ {key}"),
         (None, Action::Copy, Some(reason)) => format!("* {key} ({reason})"),
     }
 }
@@ -438,6 +442,7 @@ fn summary<'a>(report: &Report, error: Option<&'a Error>, exit_status: u8) -> Su
         copied: report.copied,
         skipped: report.skipped,
         deleted: report.deleted,
+        markers: report.markers,
         failed: report.failed,
         bytes: report.bytes,
         retries: report.retries,

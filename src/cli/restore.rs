@@ -163,7 +163,7 @@ impl Sum {
 }
 
 fn tell(session: &Session, thawed: &Thawed) -> Result<(), Failure> {
-    let Archived { key, size, class } = &thawed.archived;
+    let Archived { key, size, class, .. } = &thawed.archived;
     let standing = match &thawed.standing {
         Ok(Standing::Asked(Restoring::Begun)) => "restore begun".to_owned(),
         Ok(Standing::Asked(Restoring::Ongoing)) => "being restored".to_owned(),

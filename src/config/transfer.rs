@@ -14,7 +14,7 @@ use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::storage::thaw::Thaw;
-use crate::transfer::job::{AclChoice, ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile};
+use crate::transfer::job::{AclChoice, ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile, VersionChoice};
 use crate::transfer::{Filter, Options, Shard};
 
 use super::bandwidth::parse_bandwidth;
@@ -100,6 +100,9 @@ const THAW_DAYS: u16 = 3;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Copying")]
 pub struct Copying {
+    /// Which versions to copy: `latest`, or `all` that SRC keeps, oldest first, with their delete markers; both buckets must keep versions [default: latest]
+    #[arg(long, value_name = "WHICH", value_parser = parse_versions)]
+    pub versions: Option<VersionChoice>,
     /// Compare by content checksums alone; a local file is read for it
     #[arg(long, conflicts_with = "size_only")]
     pub checksum: bool,
@@ -174,6 +177,7 @@ pub struct Copying {
 impl Copying {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let copying = Self {
+            versions: section.parsed("versions", "latest or all", &[], parse_versions),
             checksum: section.flag("checksum"),
             size_only: section.flag("size_only"),
             update: section.flag("update"),
@@ -216,6 +220,7 @@ impl Copying {
 
     /// Puts these into options.
     pub fn apply(&self, options: &mut Options) {
+        options.versions = self.versions.unwrap_or_default();
         options.compare = match (self.checksum, self.size_only) {
             (true, _) => Compare::Checksum,
             (_, true) => Compare::SizeOnly,
@@ -251,6 +256,15 @@ impl Copying {
         options.no_md5 = self.no_md5;
         options.errors_max = self.max_errors;
         options.duration_max = self.max_duration;
+    }
+}
+
+/// `latest` or `all`.
+fn parse_versions(text: &str) -> Result<VersionChoice, String> {
+    match text {
+        "latest" => Ok(VersionChoice::Latest),
+        "all" => Ok(VersionChoice::All),
+        _ => Err("latest or all".to_owned()),
     }
 }
 

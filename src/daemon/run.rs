@@ -94,7 +94,7 @@ pub(super) async fn run(opened: Opened, tools: Tools, mut each: impl FnMut(&Obje
                     let record = Record::Deleted { key: escape(event.key.as_bytes()), version: event.version.clone(), request_id: None };
                     records.push((origin.clone(), record));
                 }
-                (Action::Copy, Status::Ok) if event.reason.is_some_and(|reason| reason != Reason::Absent) => {
+                (Action::Copy, Status::Ok) if event.reason.is_some_and(|reason| !matches!(reason, Reason::Absent | Reason::Version)) => {
                     let copied = event.copied.as_ref();
                     records.push((
                         origin.clone(),

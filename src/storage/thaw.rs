@@ -41,6 +41,8 @@ impl Default for Thaw {
 pub struct Archived {
     /// Its key.
     pub key: Key,
+    /// Which version of it; `None` is the latest.
+    pub version: Option<String>,
     /// Its length in bytes.
     pub size: u64,
     /// The class that it lies in.
@@ -57,7 +59,12 @@ impl Archived {
     /// The same for one object; `None` where it can be read at once.
     pub fn of(service: Service, key: &[u8], size: u64, class: &str) -> Option<Self> {
         let class = Class::find(service, class).filter(|class| class.reading == Reading::AfterRestore)?;
-        Some(Self { key: Key::from(key), size, class })
+        Some(Self { key: Key::from(key), version: None, size, class })
+    }
+
+    /// What a request for it names.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef { key: self.key.clone(), version: self.version.clone() }
     }
 }
 
@@ -101,7 +108,7 @@ impl Thaw {
             let store = store.clone();
             async move {
                 let archived = found?;
-                let state = store.head(&ObjectRef::from(&archived.key)).await.map(|info| info.restore);
+                let state = store.head(&archived.object()).await.map(|info| info.restore);
                 Ok::<_, Error>((archived, state))
             }
         });
@@ -156,7 +163,7 @@ pub(crate) async fn is_readable(storage: &dyn Storage, archived: &Archived, rest
         Restore::Restored { .. } => Ok(true),
         Restore::None if archived.class.word == "Archive" && archived.size > 0 => {
             let first = Get { range: Some(0..1), ..Get::default() };
-            match storage.get(&ObjectRef::from(&archived.key), first).await {
+            match storage.get(&archived.object(), first).await {
                 Ok(_) => Ok(true),
                 Err(error) if error.kind() == ErrorKind::Frozen => Ok(false),
                 Err(error) => Err(error),
@@ -176,7 +183,7 @@ pub(crate) async fn ask_for(storage: &dyn Storage, archived: &Archived, days: u1
         let error = Error::new(ErrorKind::Invalid, "nothing in DEEP_ARCHIVE is restored at the tier Expedited");
         return Err(told(error.advise("ask for Standard (12 hours) or Bulk (48 hours)")));
     }
-    archive.restore(&ObjectRef::from(&archived.key), days, tier).await.map_err(told)
+    archive.restore(&archived.object(), days, tier).await.map_err(told)
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl Backup {
     pub(crate) async fn keep(&self, held: &Listed) -> Result<()> {
         let task = CopyTask {
             key: held.key.clone(),
+            source_version: None,
             source_key: self.destination.key(held.key.as_bytes()),
             destination_key: self.folder.key(held.key.as_bytes()),
             size: held.size,

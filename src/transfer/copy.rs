@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::End;
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Service, Storage};
+use crate::storage::{ETag, Key, ObjectInfo, PutOutput, Service, Storage};
 
 mod assemble;
 mod multipart;
@@ -111,7 +111,7 @@ impl Copier {
             };
             count_retry(&self.context.progress, &error, "starting the object over");
             if error.kind() == ErrorKind::Changed {
-                let now = match self.source.head(&ObjectRef::from(&task.source_key)).await {
+                let now = match self.source.head(&task.source()).await {
                     Ok(now) => now,
                     Err(error) => return Err(self.give_up(&task, Setback::Final(error)).await),
                 };
@@ -193,14 +193,7 @@ impl Copier {
     }
 
     fn reader(&self, task: &CopyTask, moving: &Arc<Moving>, doubted: bool) -> Reader {
-        Reader {
-            source: self.source.clone(),
-            object: ObjectRef::from(&task.source_key),
-            etag: task.etag.clone(),
-            size: task.size,
-            moving: moving.clone(),
-            doubted,
-        }
+        Reader { source: self.source.clone(), object: task.source(), etag: task.etag.clone(), size: task.size, moving: moving.clone(), doubted }
     }
 
     /// What to write with a copy of an object, its tags and ACL apart. Refuses what would lose something, where the operator says so.
@@ -244,7 +237,7 @@ impl Copier {
         if self.options.acl == AclChoice::Keep
             && let Some(details) = self.source.details()
         {
-            self.carrier().carry_acl(&details.acl(&ObjectRef::from(&task.source_key)).await?, &mut carried);
+            self.carrier().carry_acl(&details.acl(&task.source()).await?, &mut carried);
         }
         self.refuse_losses(&carried)?;
         Ok(carried)
@@ -257,7 +250,7 @@ impl Copier {
             None => self.source.capabilities().service == Service::Oss,
         };
         match self.source.details() {
-            Some(tagging) if !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
+            Some(tagging) if !has_none => tagging.tags(&task.source()).await,
             _ => Ok(BTreeMap::new()),
         }
     }

@@ -79,11 +79,17 @@ impl Sync {
     /// Deletes the candidates, or in a dry run says that it would. Answers end each key; an error is one of the run itself.
     pub(crate) async fn delete(&mut self, mut candidates: Reader, started: Timestamp) -> Result<()> {
         let young_since = started.saturating_sub(YOUNG).unwrap_or(Timestamp::MIN);
+        let mut again: Option<Listed> = None;
         loop {
-            let mut batch = Vec::new();
+            let mut batch: Vec<Listed> = again.take().into_iter().collect();
             while batch.len() < BATCH
                 && let Some(candidate) = candidates.next().await?
             {
+                // A history may have several markers on top: they are made one after the other.
+                if batch.last().is_some_and(|last| last.key == candidate.key) {
+                    again = Some(candidate);
+                    break;
+                }
                 batch.push(candidate);
             }
             if batch.is_empty() || self.report.stopped.is_some() {

@@ -111,7 +111,8 @@ impl KeyReader {
         Ok(Self { input, separator: file.separator, name, shard, partial: Vec::new() })
     }
 
-    async fn next(&mut self) -> Result<Option<Key>> {
+    /// The next key of the file. Safe to drop.
+    pub(crate) async fn next(&mut self) -> Result<Option<Key>> {
         loop {
             let room = (KEY_BYTES_MAX + 1).saturating_sub(self.partial.len() as u64);
             let read = (&mut self.input).take(room).read_until(self.separator, &mut self.partial).await;

@@ -65,6 +65,16 @@ pub enum DeleteLimit {
     Percent(f64),
 }
 
+/// Which versions of an object are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VersionChoice {
+    /// The one that is read without naming a version.
+    #[default]
+    Latest,
+    /// Each that the source keeps, in the order in which they were made, delete markers included. Both buckets must keep versions.
+    All,
+}
+
 /// A file of keys, relative to the source: only these are compared and copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
@@ -158,6 +168,8 @@ pub struct Options {
     pub allow_empty_source: bool,
     /// Decide and tell, but write nothing. Default: no.
     pub dry_run: bool,
+    /// Which versions are copied. Default: the latest.
+    pub versions: VersionChoice,
     /// By what objects of equal size are compared.
     pub compare: Compare,
     /// Leave alone what is newer at the destination (`--update`). Default: no.
@@ -225,6 +237,7 @@ impl Default for Options {
             delete_limit: DeleteLimit::Default,
             allow_empty_source: false,
             dry_run: false,
+            versions: VersionChoice::default(),
             compare: Compare::Default,
             update: false,
             ignore_existing: false,

@@ -27,6 +27,8 @@ pub struct Report {
     pub skipped: u64,
     /// Objects deleted at the destination.
     pub deleted: u64,
+    /// Delete markers made as part of the histories that were copied (`--versions all`); those that hid an object are among `deleted`.
+    pub markers: u64,
     /// Objects that failed; each had its event.
     pub failed: u64,
     /// Bytes of the objects copied.

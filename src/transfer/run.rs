@@ -7,7 +7,7 @@ use super::concurrency::Streams;
 use super::delete::{self, Claim};
 use super::event::{Action, Event, Notice};
 use super::feed::{Feed, KeyReader};
-use super::job::{Context, Job, Options};
+use super::job::{Context, Job, Options, VersionChoice};
 use super::join::Join;
 use super::known::Known;
 use super::list::Cursor;
@@ -19,6 +19,7 @@ use super::subject::{self, Ends};
 use super::sync::{Ended, Engine, Sync, What};
 use super::task::{Listed, Reason};
 use super::verify::Verify;
+use super::versions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Checkpoint, Outcome};
 use crate::storage::checksum::Crc64;
@@ -34,6 +35,9 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     check(&job)?;
     check_undo(&job, &context)?;
     check_thaw(&job.options)?;
+    if job.options.versions == VersionChoice::All {
+        return versions::run(job, context).await;
+    }
     let begun = context.clock.instant();
     let started = context.clock.now();
     let spill = SpillDir::new(context.spill_dir.as_deref(), context.clock.clone());
@@ -80,7 +84,7 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
 }
 
 /// Writes how the run ended into the journal. What cannot be written is a reason to tell that the run did not end well.
-async fn end(report: &mut Report, context: &Context) {
+pub(super) async fn end(report: &mut Report, context: &Context) {
     let outcome = match report.exit_code() {
         report::EXIT_OK => Outcome::Done,
         report::EXIT_INTERRUPTED | report::EXIT_STOPPED => Outcome::Stopped,
@@ -131,6 +135,9 @@ pub async fn verify(job: Job, deep: bool, context: Context) -> Result<Report> {
 /// Fails where the source cannot be looked at; a copy that failed stands in the report.
 pub async fn copy_one(job: Job, context: Context) -> Result<Report> {
     check_undo(&job, &context)?;
+    if job.options.versions == VersionChoice::All {
+        return Err(Error::invalid("--versions all copies the histories of a tree, and this is one object").advise("use sync, or cp -r"));
+    }
     let begun = context.clock.instant();
     let started = context.clock.now();
     let Job { source, mut destination, options } = job;
@@ -265,7 +272,7 @@ fn ranges_max(services: [Service; 2]) -> usize {
 }
 
 /// Puts into the report how the drive and the listings ended.
-async fn conclude(report: &mut Report, listings: Option<&Listings>, driven: Result<Driven>, context: &Context) {
+pub(super) async fn conclude(report: &mut Report, listings: Option<&Listings>, driven: Result<Driven>, context: &Context) {
     match driven {
         Ok(Driven::ToTheEnd) => {}
         Ok(Driven::Interrupted) => report.interrupted = true,
@@ -289,7 +296,7 @@ async fn conclude(report: &mut Report, listings: Option<&Listings>, driven: Resu
 }
 
 /// Makes the deletes if everything licenses them; says why not where there were some to make.
-async fn finish_deletes(sync: &mut Sync, listings: &Listings, started: jiff::Timestamp) {
+pub(super) async fn finish_deletes(sync: &mut Sync, listings: &Listings, started: jiff::Timestamp) {
     let Listings { destination_keys, unordered, license_deletes, .. } = listings;
     let spill = SpillDir::new(sync.engine.context.spill_dir.as_deref(), sync.engine.context.clock.clone());
     let candidates = std::mem::replace(&mut sync.candidates, Spool::new(spill));

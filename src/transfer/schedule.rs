@@ -31,7 +31,7 @@ const DRAWN_MAX: usize = 1000;
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// How often the journal writes what it has gathered, though nothing fills it up.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// What to do with a key of the feed.
 pub(crate) enum Step<T> {
@@ -200,6 +200,6 @@ async fn wind_down<S: Stage>(work: &mut Work<S::Ended>, stage: &mut S, context: 
     }
 }
 
-fn died(error: tokio::task::JoinError) -> Error {
+pub(crate) fn died(error: tokio::task::JoinError) -> Error {
     Error::new(ErrorKind::Unexpected, "a copying task died").caused_by(error).advise("this is a bug in Dragon; the log has the panic")
 }

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
 use crate::storage::location::Location;
 use crate::storage::thaw::Archived;
-use crate::storage::{Key, ObjectInfo, ObjectRef};
+use crate::storage::{Key, ObjectInfo};
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
@@ -177,6 +177,7 @@ impl Engine {
         CopyTask {
             key: source.key.clone(),
             source_key: self.ends.source.key(source.key.as_bytes()),
+            source_version: None,
             destination_key: self.ends.destination.key(source.key.as_bytes()),
             size: source.size,
             etag: source.etag.clone(),
@@ -214,25 +215,42 @@ impl Engine {
             return Err(Error::invalid("the destination's key would be empty").on_key(&task.source_key));
         }
         if self.options.dry_run {
-            let (class, changes) = self.foresee(task).await?;
-            let parts = self.parts(task.size)?;
-            let foreseen = Foreseen { source_class: task.storage_class.clone(), class, parts, replaced: replaced.map(Listed::replaced) };
-            return Ok(What::Planned(task.reason, Box::new(foreseen), changes));
+            return self.foretell(task, replaced).await;
         }
-        if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.as_bytes(), task.size, &task.storage_class) {
-            let stream = self.streams.open().await?;
-            let frozen = self.see(&archived).await?;
-            stream.done(0);
-            if frozen != Frozen::Readable {
-                return Ok(What::Frozen(frozen));
-            }
+        let frozen = self.frozen(task).await?;
+        if frozen != Frozen::Readable {
+            return Ok(What::Frozen(frozen));
         }
         let _claim = self.context.claims.take(&task.destination_key).await;
         if let Some(held) = replaced {
             self.keep(held).await?;
         }
+        self.copy_claimed(task).await
+    }
+
+    /// Copies and records it. Whoever calls holds the key's claim.
+    pub(crate) async fn copy_claimed(&self, task: &CopyTask) -> Result<What> {
         let copied = self.copier.copy(task).await?;
         self.done(task, copied).await
+    }
+
+    /// What a dry run says of a copy.
+    pub(crate) async fn foretell(&self, task: &CopyTask, replaced: Option<&Listed>) -> Result<What> {
+        let (class, changes) = self.foresee(task).await?;
+        let parts = self.parts(task.size)?;
+        let foreseen = Foreseen { source_class: task.storage_class.clone(), class, parts, replaced: replaced.map(Listed::replaced) };
+        Ok(What::Planned(task.reason, Box::new(foreseen), changes))
+    }
+
+    /// Whether the source can be read now; where it lies in an archive it is asked for, as the operator wants that.
+    pub(crate) async fn frozen(&self, task: &CopyTask) -> Result<Frozen> {
+        let service = self.ends.source.storage.capabilities().service;
+        let Some(archived) = Archived::of(service, task.source_key.as_bytes(), task.size, &task.storage_class) else { return Ok(Frozen::Readable) };
+        let archived = Archived { version: task.source_version.clone(), ..archived };
+        let stream = self.streams.open().await?;
+        let frozen = self.see(&archived).await?;
+        stream.done(0);
+        Ok(frozen)
     }
 
     async fn see(&self, archived: &Archived) -> Result<Frozen> {
@@ -306,7 +324,7 @@ impl Engine {
             return Ok((self.options.storage_class.named().unwrap_or_default().to_owned(), Vec::new()));
         }
         let stream = self.streams.open().await?;
-        let info = self.ends.source.storage.head(&ObjectRef::from(&task.source_key)).await?;
+        let info = self.ends.source.storage.head(&task.source()).await?;
         stream.done(0);
         self.copier.foresee(&info)
     }
@@ -403,6 +421,8 @@ pub(crate) enum What {
     Warned(&'static str),
     /// Only the destination holds it.
     Candidate(Box<Listed>),
+    /// A delete marker was made, as one of the history that is copied: this version. A dry run would make it.
+    Marked(Option<String>),
 }
 
 /// The stage, and the sum of what it did.
@@ -566,6 +586,12 @@ impl Stage for Sync {
                 self.engine.context.tell(Event::Notice(Notice { key: Some(key), message })).await;
             }
             Ok(What::Warned(why)) => self.engine.context.tell(Event::Notice(Notice { key: Some(key), message: why.to_owned() })).await,
+            Ok(What::Marked(version)) => {
+                self.report.markers += 1;
+                let status = if self.engine.options.dry_run { Status::Planned } else { Status::Ok };
+                let event = ObjectEvent { version, reason: Some(Reason::Version), ..ObjectEvent::new(Action::Delete, status, key, size) };
+                self.engine.context.tell(Event::Object(Box::new(event))).await;
+            }
             Ok(What::Candidate(listed)) => self.candidates.push(&listed.entry()).await?,
             Err(error) => self.failed(Action::Copy, key, size, error).await,
         }

@@ -9,7 +9,7 @@ use super::loss::Change;
 use crate::journal::End;
 use crate::storage::checksum::Checksums;
 pub use crate::storage::checksum::Proof;
-use crate::storage::{ETag, Entry, Key, Kind, ObjectInfo};
+use crate::storage::{ETag, Entry, Key, Kind, ObjectInfo, ObjectRef};
 
 /// Why an object is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub enum Reason {
     Checksum,
     /// The bytes are the same, what travels with them is not.
     Metadata,
+    /// The destination's history of the key has not this version yet.
+    Version,
 }
 
 impl Reason {
@@ -38,6 +40,7 @@ impl Reason {
             Self::Newer => "newer",
             Self::Checksum => "checksum",
             Self::Metadata => "metadata",
+            Self::Version => "version",
         }
     }
 }
@@ -111,6 +114,8 @@ pub struct CopyTask {
     pub key: Key,
     /// The whole key at the source.
     pub source_key: Key,
+    /// The version to copy; `None` is the latest.
+    pub source_version: Option<String>,
     /// The whole key at the destination.
     pub destination_key: Key,
     /// Length in bytes as listed.
@@ -125,6 +130,13 @@ pub struct CopyTask {
     pub kind: Kind,
     /// Why it is copied.
     pub reason: Reason,
+}
+
+impl CopyTask {
+    /// What to read.
+    pub fn source(&self) -> ObjectRef {
+        ObjectRef { key: self.source_key.clone(), version: self.source_version.clone() }
+    }
 }
 
 /// A finished and proved copy.

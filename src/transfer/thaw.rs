@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Journal;
 use crate::storage::thaw::{Archived, Spent, Thaw, ask_for, is_readable};
-use crate::storage::{ObjectRef, Restore, Storage};
+use crate::storage::{Restore, Storage};
 
 /// What the journal remembers under these names.
 const LEARNED_DAY: &str = "thaw_day";
@@ -60,7 +60,7 @@ impl Thawer {
 
     /// Looks how an object stands, and asks for it where it is frozen, nobody has asked yet, and the operator wants that.
     pub(crate) async fn see(&self, storage: &dyn Storage, archived: &Archived, journal: &dyn Journal) -> Result<Frozen> {
-        let restore = storage.head(&ObjectRef::from(&archived.key)).await?.restore;
+        let restore = storage.head(&archived.object()).await?.restore;
         if restore == Restore::Ongoing {
             return Ok(Frozen::Thawing);
         }

@@ -268,6 +268,40 @@ async fn a_listing_that_cannot_be_trusted_ends_in_an_error() {
 }
 
 #[tokio::test]
+async fn versions_page_within_a_key_and_keep_their_order() {
+    let page = |inner: &str, next: &str| {
+        let next = if next.is_empty() { "<IsTruncated>false</IsTruncated>".to_owned() } else { format!("<IsTruncated>true</IsTruncated>{next}") };
+        answer(200, &[], format!("<ListVersionsResult><Name>bucket</Name><EncodingType>url</EncodingType>{next}{inner}</ListVersionsResult>"))
+    };
+    let version = |key: &str, id: &str, latest: bool| {
+        let rest = "<LastModified>2019-04-09T07:27:28.000Z</LastModified><ETag>\"250F8A0AE989679A22926A875F0A2\"</ETag><Type>Normal</Type><Size>93731</Size>";
+        format!("<Version><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{latest}</IsLatest>{rest}<StorageClass>Standard</StorageClass></Version>")
+    };
+    let marker = |key: &str, id: &str| {
+        format!(
+            "<DeleteMarker><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>true</IsLatest><LastModified>2019-04-09T07:27:29.000Z</LastModified></DeleteMarker>"
+        )
+    };
+    let reply = move |_: usize, asked: &Asked| match (asked.parameter("key-marker").as_deref(), asked.parameter("version-id-marker").as_deref()) {
+        (Some("p/"), None) => page(
+            &format!("{}{}", marker("p%2Fa+b", "CAEQMxi3"), version("p%2Fa+b", "CAEQMxi2", false)),
+            "<NextKeyMarker>p%2Fa+b</NextKeyMarker><NextVersionIdMarker>CAEQMxi2</NextVersionIdMarker>",
+        ),
+        (Some("p/a b"), Some("CAEQMxi2")) => page(&format!("{}{}", version("p%2Fa+b", "null", false), version("p%2Fc", "CAEQMxi9", true)), ""),
+        _ => refusal(400, "InvalidArgument", ""),
+    };
+    let (server, store) = serve(reply).await;
+    let list = List { after: Some("p/".into()), ..List::under("p/".into()) };
+    let listed = store.list_versions(list).try_concat().await.expect("listed");
+    let told: Vec<String> = listed.iter().map(|v| format!("{} {} {} {} {}", v.key, v.version, v.is_latest, v.is_marker, v.size)).collect();
+    assert_eq!(told, ["p/a b CAEQMxi3 true true 0", "p/a b CAEQMxi2 false false 93731", "p/a b null false false 93731", "p/c CAEQMxi9 true false 93731"]);
+    let asked = server.asked();
+    assert!(asked.iter().all(|a| a.target.starts_with("/bucket/?versions&") && a.parameter("max-keys").as_deref() == Some("1000")), "{:?}", asked[0].target);
+    let (_server, store) = serve(|_, _| answer(200, &[], "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>")).await;
+    assert_eq!(store.versioning().await.expect("told"), Versioning::Suspended);
+}
+
+#[tokio::test]
 async fn throttling_says_how_long() {
     let (_server, store) = serve(|_, _| answer(503, &[("x-oss-qos-delay-time", "40")], "<Error><Code>UploadTrafficRateLimitExceeded</Code></Error>")).await;
     let e = store.put(&"k".into(), "x".into(), Put::default()).await.expect_err("throttled");

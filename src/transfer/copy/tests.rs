@@ -15,7 +15,7 @@ use crate::storage::layer::Operation;
 use crate::storage::memory::{MemoryAccount, MemoryOptions, MemoryStore, Stated};
 use crate::storage::open::layered;
 use crate::storage::retry;
-use crate::storage::{Account, Attributes, Complete, Get, Key, Payload, Put, Upload};
+use crate::storage::{Account, Attributes, Complete, Get, Key, ObjectRef, Payload, Put, Upload};
 use crate::transfer::task::{Proof, Reason};
 
 #[cfg(feature = "journal")]
@@ -89,6 +89,7 @@ impl Bench {
     async fn task(&self) -> CopyTask {
         let info = self.source.head(&ObjectRef::from(&Key::from(KEY))).await.expect("a source object");
         CopyTask {
+            source_version: None,
             key: KEY.into(),
             source_key: KEY.into(),
             destination_key: KEY.into(),

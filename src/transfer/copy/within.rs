@@ -23,7 +23,7 @@ impl Copier {
         let carried = self.with_acl(task, carried).await?;
         let pin = Some(&task.etag).filter(|e| !e.is_empty());
         let stream = self.streams.open().await?;
-        let output = match server.copy(&from.bucket, &ObjectRef::from(&task.source_key), pin, &task.destination_key, &carried.attributes).await {
+        let output = match server.copy(&from.bucket, &task.source(), pin, &task.destination_key, &carried.attributes).await {
             Ok(output) => output,
             Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
                 tracing::info!(%error, key = %task.source_key, "the service does not copy by itself, the bytes pass through here");

@@ -95,6 +95,10 @@ impl Writer {
             }
             if error.kind() == ErrorKind::Integrity && tried < TRIES_MAX {
                 count_retry(&self.progress, &error, "the object was damaged on its way to the destination, sending it again");
+                // Where versions are kept the next write would not replace it, and it would stand in the history.
+                if let Some(output) = stored.filter(|output| output.version.is_some()) {
+                    self.try_withdraw(key, &output).await?;
+                }
                 continue;
             }
             let error = error.during("put").on_key(key).in_store(&self.destination);

@@ -199,3 +199,60 @@ async fn a_directory_bucket_lists_in_its_own_order() {
     let list = List { after: Some("a".into()), upto: Some("c".into()), ..List::default() };
     assert_eq!(listed(&store, list).await, (vec!["b".into(), "c".into()], None));
 }
+
+#[tokio::test]
+async fn versions_page_within_a_key_and_keep_their_order() {
+    let entry = |element: &str, key: &str, id: &str, latest: bool| {
+        let data = if element == "Version" { "<ETag>&quot;e1&quot;</ETag><Size>5</Size><StorageClass>GLACIER</StorageClass>" } else { "" };
+        format!(
+            "<{element}><Key>{key}</Key><VersionId>{id}</VersionId><IsLatest>{latest}</IsLatest><LastModified>2026-01-01T00:00:00.000Z</LastModified>{data}</{element}>"
+        )
+    };
+    let page = |inner: &str, next: &str| {
+        let namespace = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+        ok(
+            &[],
+            &format!(
+                "<ListVersionsResult {namespace}><EncodingType>url</EncodingType><IsTruncated>{}</IsTruncated>{next}{inner}</ListVersionsResult>",
+                !next.is_empty()
+            ),
+        )
+    };
+    let reply = move |_: usize, asked: &Asked| match (asked.parameter("key-marker").as_deref(), asked.parameter("version-id-marker").as_deref()) {
+        (None, None) => page(
+            &format!("{}{}", entry("Version", "p/a%2Bb", "3/L", true), entry("DeleteMarker", "p/a%2Bb", "2", false)),
+            "<NextKeyMarker>p/a%2Bb</NextKeyMarker><NextVersionIdMarker>2</NextVersionIdMarker>",
+        ),
+        (Some("p/a+b"), Some("2")) => page(&format!("{}{}", entry("Version", "p/a%2Bb", "null", false), entry("DeleteMarker", "p/c", "1", true)), ""),
+        _ => refusal(400, "InvalidArgument", &[], ""),
+    };
+    let (server, store) = serve(reply).await;
+    let listed = store.list_versions(List { page_keys: Some(2), ..List::under("p/".into()) }).try_concat().await.expect("listed");
+    let told: Vec<String> = listed.iter().map(|v| format!("{} {} {} {}", v.key, v.version, v.is_latest, v.is_marker)).collect();
+    assert_eq!(told, ["p/a+b 3/L true false", "p/a+b 2 false true", "p/a+b null false false", "p/c 1 true true"]);
+    assert_eq!((listed[0].etag.as_str(), listed[0].storage_class.as_deref()), ("e1", Some("GLACIER")));
+    let asked = server.asked();
+    assert_eq!(asked[0].target, "/bucket?versions&encoding-type=url&max-keys=2&prefix=p%2F");
+    let whole = store.list_versions(List { upto: Some("p/a+b".into()), ..List::under("p/".into()) }).try_concat().await.expect("listed");
+    assert_eq!(whole.len(), 3, "what lies beyond is left out");
+}
+
+#[tokio::test]
+async fn a_listing_of_versions_that_cannot_be_trusted_is_an_error() {
+    let cases = [
+        (ok(&[], "<html>sign in</html>"), ErrorKind::Integrity),
+        (refusal(403, "AccessDenied", &[], ""), ErrorKind::Denied),
+        (ok(&[], "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker></ListVersionsResult>"), ErrorKind::Integrity),
+    ];
+    for (reply, kind) in cases {
+        let (_server, store) = serve(move |_, _| reply.clone()).await;
+        let error = store.list_versions(List::default()).try_concat().await.expect_err("no listing");
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains("list versions") && error.to_string().contains("s3://bucket"), "{error}");
+    }
+    for (status, versioning) in [("", Versioning::Off), ("<Status>Enabled</Status>", Versioning::Enabled)] {
+        let (server, store) = serve(move |_, _| ok(&[], &format!("<VersioningConfiguration>{status}</VersioningConfiguration>"))).await;
+        assert_eq!(store.versioning().await.expect("told"), versioning);
+        assert_eq!(server.asked()[0].target, "/bucket?versioning");
+    }
+}
