@@ -13,6 +13,7 @@ use toml::de::DeTable;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::location::{Address, is_store_name};
+use crate::tier::price::PriceTable;
 
 pub mod bandwidth;
 pub mod daemon;
@@ -154,6 +155,13 @@ impl Config {
         config.text = Secret::new(text);
         config.settings = settings.to_vec();
         Ok(config)
+    }
+
+    /// The table of prices that `prices` names; an empty one where it names none.
+    ///
+    /// Fails where the file cannot be read, or something in it is wrong.
+    pub fn price_table(&self) -> Result<PriceTable> {
+        self.prices.as_deref().map_or_else(|| Ok(PriceTable::default()), |file| prices::load(Path::new(""), file, &Environment::default()))
     }
 
     /// SHA-256 of the text, in hexadecimal digits.

@@ -39,10 +39,14 @@ impl Cp {
         self.flags.open_backup(session, &mut options).await?;
         if self.recursive {
             let (source, destination) = self.flags.trees(session, &self.source, &self.destination, &options).await?;
+            self.flags.limit_cost(session, (&self.source, &source), (&self.destination, &destination), &mut options).await?;
             return transfer::run(session, &self.flags.running, Run::Sync, (&self.source, source), (&self.destination, destination), options).await;
         }
         if options.files_from.is_some() {
             return Err(Error::invalid("--files-from names objects under SRC").advise("add -r").into());
+        }
+        if self.flags.copying.max_cost.is_some() || self.flags.copying.thaw_max_cost.is_some() {
+            return Err(Error::invalid("limits of cost are for what is under SRC").advise("add -r").into());
         }
         if options.shard.is_some() {
             return Err(Error::invalid("--shard divides what is under SRC").advise("add -r").into());

@@ -7,6 +7,7 @@ use clap::{Args, ValueHint};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
+use crate::config::prices::parse_money;
 use crate::config::stores::Opening;
 use crate::config::transfer::parse_tier;
 use crate::config::units;
@@ -14,12 +15,13 @@ use crate::error::{Error, Result};
 use crate::storage::location::{Address, Location};
 use crate::storage::thaw::{Archived, Standing, Thaw, Thawed};
 use crate::storage::{List, ObjectRef, RestoreTier, Restoring};
+use crate::tier::price::Money;
 
 use super::exit::{self, Failure, Outcome};
 use super::flags::address;
 use super::report::json_key;
 use super::session::Session;
-use super::{human, ls};
+use super::{estimate, human, ls};
 
 /// Ask an archive for one object, or with -r for what is under a prefix, so that it can be read for some days
 ///
@@ -45,6 +47,9 @@ pub(super) struct RestoreCommand {
     /// Ask for so much at the most, such as 100GiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     max_bytes: Option<u64>,
+    /// Ask for as much as costs so much at the most, such as 5USD; needs a table of prices (prices in dragon.toml)
+    #[arg(long, value_name = "MONEY", value_parser = parse_money)]
+    max_cost: Option<Money>,
     /// Say what would be asked for, and ask for nothing
     #[arg(short = 'n', long, visible_alias = "dryrun")]
     dry_run: bool,
@@ -76,10 +81,14 @@ struct Sum {
 
 impl RestoreCommand {
     pub(super) async fn run(self, session: &Session) -> Outcome {
-        let thaw = self.thaw();
+        let mut thaw = self.thaw();
         thaw.check()?;
         let seen = Arc::<AtomicU64>::default();
         let (at, archived) = self.archived(session, seen.clone()).await?;
+        if let Some(limit) = &self.max_cost {
+            let (name, service) = (self.url.store().unwrap_or_default(), at.storage.capabilities().service);
+            thaw.cost_max = Some(estimate::table(session, None)?.thaw_cost(name, service, thaw.tier, limit)?);
+        }
         let mut sum = Sum::default();
         let mut thawed = thaw.ask(at.storage.clone(), archived);
         while let Some(thawed) = thawed.next().await {
@@ -130,7 +139,7 @@ impl RestoreCommand {
     }
 
     fn thaw(&self) -> Thaw {
-        Thaw { days: self.days, tier: self.tier, objects_max: self.max_objects, bytes_max: self.max_bytes, dry_run: self.dry_run }
+        Thaw { days: self.days, tier: self.tier, objects_max: self.max_objects, bytes_max: self.max_bytes, cost_max: None, dry_run: self.dry_run }
     }
 }
 

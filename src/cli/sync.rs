@@ -33,6 +33,7 @@ impl Sync {
         self.deleting.apply(&mut options);
         self.flags.open_backup(session, &mut options).await?;
         let (source, destination) = self.flags.trees(session, &self.source, &self.destination, &options).await?;
+        self.flags.limit_cost(session, (&self.source, &source), (&self.destination, &destination), &mut options).await?;
         transfer::run(session, &self.flags.running, Run::Sync, (&self.source, source), (&self.destination, destination), options).await
     }
 }

@@ -18,6 +18,7 @@ use crate::storage::limit::Pipes;
 use crate::storage::location::{Address, Location};
 use crate::transfer::{Context, Job, Options, Progress};
 
+use super::estimate;
 use super::exit::Outcome;
 use super::progress::Watch;
 use super::report::{Reporter, Told};
@@ -99,6 +100,31 @@ impl Flags {
             }
         };
         Ok((from, to))
+    }
+}
+
+impl Flags {
+    /// Holds a transfer to what it may cost, before anything of it begins.
+    pub(super) async fn limit_cost(
+        &self,
+        session: &Session,
+        (from, source): (&Address, &Location),
+        (to, destination): (&Address, &Location),
+        options: &mut Options,
+    ) -> Result<()> {
+        let prices = || estimate::table(session, None);
+        let limit = self.copying.limit_cost(options, prices, estimate::store_names(from, to), source.storage.capabilities().service)?;
+        let Some(limit) = limit else { return Ok(()) };
+        let opened = self.running.state.open(session, Pair::of(&source.tree(), &destination.tree()).of_share(options.shard), Need::View).await?;
+        let context = Context {
+            clock: session.clock.clone(),
+            cancel: session.cancel.clone(),
+            spill_dir: self.running.state.spill_dir(session),
+            journal: opened.journal(),
+            ..Context::default()
+        };
+        let job = Job { source: source.clone(), destination: destination.clone(), options: options.clone() };
+        limit.hold(&job, &context).await
     }
 }
 

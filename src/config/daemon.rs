@@ -158,10 +158,14 @@ impl JobOpener {
             let witness = meter.clone().map(|meter| meter.undivided().witness(usage::End::Destination, base(backup)));
             options.backup = Some(self.stores.tree(backup, &Opening { make: true, witness, ..Opening::default() }).await?);
         }
-        let job = crate::transfer::Job { source: self.stores.tree(&source, &from).await?, destination: self.stores.tree(&destination, &to).await?, options };
+        let mut job =
+            crate::transfer::Job { source: self.stores.tree(&source, &from).await?, destination: self.stores.tree(&destination, &to).await?, options };
         let pair = Pair::of(&job.source.tree(), &job.destination.tree()).of_share(job.options.shard);
+        let stores = [&source, &destination].map(|address| address.store().unwrap_or_default().to_owned());
+        let service = job.source.storage.capabilities().service;
+        let cost = self.job.copying.limit_cost(&mut job.options, || self.config.price_table(), stores, service)?;
         let tiers = self.tiers(&job, &written).await?;
-        Ok(Opened { label, job, pair, tiers, metrics: self.stores.metrics().clone() })
+        Ok(Opened { label, job, pair, tiers, cost, metrics: self.stores.metrics().clone() })
     }
 
     /// The places that the job's rules are about. Of a destination with a date that is the folder in which all dates lie.

@@ -1,6 +1,7 @@
 //! How to transfer, as flags and as keys of a job say it: every flag is a job key of the same name (with `_` for `-`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -8,17 +9,20 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::storage::RestoreTier;
 use crate::storage::class::{CLASSES, ClassMap};
 use crate::storage::limit::Timetable;
 use crate::storage::location::Address;
 use crate::storage::object::Encryption;
 use crate::storage::thaw::Thaw;
+use crate::storage::{RestoreTier, Service};
+use crate::tier::forecast::CostLimit;
+use crate::tier::price::{Money, PriceTable};
 use crate::transfer::job::{AclChoice, ClassChoice, Compare, DeleteLimit, EncryptionChoice, KeyFile, VersionChoice};
 use crate::transfer::{Filter, Options, Shard};
 
 use super::bandwidth::parse_bandwidth;
 use super::engine::Engine;
+use super::prices::parse_money;
 use super::rules::Rules;
 use super::section::{Section, nearest};
 use super::units::{self, Age, Auto, GiveUp};
@@ -151,6 +155,12 @@ pub struct Copying {
     /// Ask for so much a day at the most, such as 1TiB
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size, requires = "thaw")]
     pub thaw_max_bytes: Option<u64>,
+    /// Ask for as much a day as costs so much at the most, such as 5USD; needs a table of prices
+    #[arg(long, value_name = "MONEY", value_parser = parse_money, requires = "thaw")]
+    pub thaw_max_cost: Option<Money>,
+    /// Copy nothing where the whole would cost more, such as 20USD, or where a price is not known: it is planned first, which lists both ends twice
+    #[arg(long, value_name = "MONEY", value_parser = parse_money)]
+    pub max_cost: Option<Money>,
     /// Copy nothing of which the copy would lose something, such as tags or a lock; what is lost is told in any case
     #[arg(long)]
     pub strict: bool,
@@ -194,6 +204,8 @@ impl Copying {
             thaw_tier: section.parsed("thaw_tier", "a tier: expedited, standard or bulk", &[], parse_tier),
             thaw_max_objects: section.number("thaw_max_objects"),
             thaw_max_bytes: section.size("thaw_max_bytes"),
+            thaw_max_cost: section.parsed("thaw_max_cost", "an amount such as \"5USD\"", &[], parse_money),
+            max_cost: section.parsed("max_cost", "an amount such as \"20USD\"", &[], parse_money),
             strict: section.flag("strict"),
             touch_cold: section.flag("touch_cold"),
             no_stamp: section.flag("no_stamp"),
@@ -208,7 +220,13 @@ impl Copying {
         if copying.storage_class.is_some() && !copying.class_map.is_empty() {
             section.problem("class_map", "a job names either one storage_class or a class_map", "");
         }
-        let thaws = [copying.thaw_days.is_some(), copying.thaw_tier.is_some(), copying.thaw_max_objects.is_some(), copying.thaw_max_bytes.is_some()];
+        let thaws = [
+            copying.thaw_days.is_some(),
+            copying.thaw_tier.is_some(),
+            copying.thaw_max_objects.is_some(),
+            copying.thaw_max_bytes.is_some(),
+            copying.thaw_max_cost.is_some(),
+        ];
         if !copying.thaw && thaws.contains(&true) {
             section.problem("thaw", "how to thaw is said, and not that anything is to be", "add thaw = true");
         }
@@ -216,6 +234,27 @@ impl Copying {
             section.problem("sse_kms_key_id", "a KMS key needs sse", "add sse = \"aws:kms\" or sse = \"KMS\"");
         }
         copying
+    }
+
+    /// Puts what it may cost into options, and tells what the whole must not be more than. `prices` is read only where there is a limit;
+    /// `stores` are the names of both ends in it.
+    ///
+    /// Fails where there is no table, or it lacks a price that a limit needs.
+    pub fn limit_cost(
+        &self,
+        options: &mut Options,
+        prices: impl FnOnce() -> Result<PriceTable>,
+        stores: [String; 2],
+        source: Service,
+    ) -> Result<Option<CostLimit>> {
+        if self.max_cost.is_none() && self.thaw_max_cost.is_none() {
+            return Ok(None);
+        }
+        let table = prices()?;
+        if let (Some(thaw), Some(limit)) = (&mut options.thaw, &self.thaw_max_cost) {
+            thaw.cost_max = Some(table.thaw_cost(&stores[0], source, thaw.tier, limit)?);
+        }
+        Ok(self.max_cost.clone().map(|limit| CostLimit { limit, prices: Arc::new(table), stores }))
     }
 
     /// Puts these into options.
@@ -248,6 +287,7 @@ impl Copying {
             tier: self.thaw_tier,
             objects_max: self.thaw_max_objects,
             bytes_max: self.thaw_max_bytes,
+            cost_max: None,
             dry_run: false,
         });
         options.check_metadata = self.check_metadata;

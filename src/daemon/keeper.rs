@@ -28,7 +28,7 @@ use super::tiering::Tiering;
 use super::usage::Meter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::job::{DeleteLimit, KeyFile};
-use crate::transfer::{Progress, Report};
+use crate::transfer::{Context, Progress, Report};
 
 mod dates;
 
@@ -528,6 +528,11 @@ impl RunScope {
             origin,
             cancel: self.cancel.clone(),
         };
+        if let Some(limit) = &opened.cost {
+            // The journal is this run's, and a forecast only looks.
+            let context = Context { clock: clock.clone(), cancel: self.cancel.clone(), spill_dir: Some(state.path().to_owned()), ..Context::default() };
+            limit.hold(&opened.job, &context).await?;
+        }
         let (tiers, job) = (opened.tiers.clone(), opened.job.clone());
         let mut outcome = run::run(opened, tools, |_| {}).await;
         if let Ok(outcome) = &mut outcome

@@ -24,6 +24,7 @@ use crate::journal::Pair;
 use crate::metrics::Metrics;
 use crate::storage::limit::Pipes;
 use crate::tier::Place;
+use crate::tier::forecast::CostLimit;
 use crate::transfer::job::DeleteLimit;
 
 /// One configuration, as far as the daemon is concerned.
@@ -160,6 +161,8 @@ pub struct Opened {
     pub pair: Pair,
     /// How what lies there ages.
     pub tiers: Vec<Place>,
+    /// What a run may cost.
+    pub cost: Option<CostLimit>,
     /// Counters of its stores' layers.
     pub metrics: Arc<Metrics>,
 }

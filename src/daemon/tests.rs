@@ -246,7 +246,7 @@ impl Opener for Place {
         let (from, to) = (seen(self.from.clone(), End::Source, ""), seen(self.to.clone(), End::Destination, &prefix));
         let job = transfer::Job::new(Location::new(from, ""), Location::new(to, prefix.as_str()));
         let pair = Pair::of(&job.source, &job.destination);
-        Ok(vec![Opened { label: None, job, pair, tiers: Vec::new(), metrics: Arc::default() }])
+        Ok(vec![Opened { label: None, job, pair, tiers: Vec::new(), cost: None, metrics: Arc::default() }])
     }
 
     fn destination(&self, at: Timestamp) -> Option<String> {

@@ -26,13 +26,46 @@ pub struct Thaw {
     pub objects_max: Option<u64>,
     /// Most bytes to ask for: retrieval is charged by the byte.
     pub bytes_max: Option<u64>,
+    /// Most that asking may cost.
+    pub cost_max: Option<ThawCost>,
     /// Say what would be asked for, and ask for nothing.
     pub dry_run: bool,
 }
 
+/// How much thawing may cost, and what it costs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThawCost {
+    /// The most, in billionths of the currency's unit.
+    pub nano_max: u64,
+    /// What each class charges. An object of another class is never asked for.
+    pub charges: Vec<ThawCharge>,
+}
+
+/// What a class charges for thawing one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThawCharge {
+    /// The class.
+    pub class: &'static str,
+    /// For the request, in billionths.
+    pub request_nano: u64,
+    /// For so many bytes, in billionths.
+    pub bytes_nano: u64,
+    /// How many bytes that is for.
+    pub per_bytes: u64,
+}
+
+impl ThawCost {
+    /// What an object costs, rounded up; `None` where its class has no charge.
+    fn of(&self, archived: &Archived) -> Option<u64> {
+        let charge = self.charges.iter().find(|charge| charge.class == archived.class.word)?;
+        let bytes = (u128::from(charge.bytes_nano) * u128::from(archived.size)).div_ceil(u128::from(charge.per_bytes.max(1)));
+        Some(u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(charge.request_nano))
+    }
+}
+
 impl Default for Thaw {
     fn default() -> Self {
-        Self { days: 1, tier: None, objects_max: None, bytes_max: None, dry_run: false }
+        Self { days: 1, tier: None, objects_max: None, bytes_max: None, cost_max: None, dry_run: false }
     }
 }
 
@@ -118,7 +151,7 @@ impl Thaw {
                 Err(error) => Some(Err(error)),
                 Ok(Restore::Restored { until }) => Some(Ok(Standing::Readable(until))),
                 Ok(Restore::Ongoing) => Some(Ok(Standing::Asked(Restoring::Ongoing))),
-                Ok(Restore::None) if !spent.admit(&self, archived.size) => Some(Ok(Standing::OverBudget)),
+                Ok(Restore::None) if !spent.admit(&self, &archived) => Some(Ok(Standing::OverBudget)),
                 Ok(Restore::None) => self.dry_run.then_some(Ok(Standing::Planned)),
             };
             (archived, settled)
@@ -143,13 +176,23 @@ impl Thaw {
 pub(crate) struct Spent {
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
+    pub(crate) nano: u64,
 }
 
 impl Spent {
-    /// Whether an object of so many bytes still fits; counts it if so.
-    pub(crate) fn admit(&mut self, thaw: &Thaw, bytes: u64) -> bool {
-        let more = Self { objects: self.objects + 1, bytes: self.bytes.saturating_add(bytes) };
-        let fits = thaw.objects_max.is_none_or(|max| more.objects <= max) && thaw.bytes_max.is_none_or(|max| more.bytes <= max);
+    /// Whether an object still fits; counts it if so.
+    pub(crate) fn admit(&mut self, thaw: &Thaw, archived: &Archived) -> bool {
+        let nano = match &thaw.cost_max {
+            Some(cost) => match cost.of(archived) {
+                Some(nano) => nano,
+                None => return false,
+            },
+            None => 0,
+        };
+        let more = Self { objects: self.objects + 1, bytes: self.bytes.saturating_add(archived.size), nano: self.nano.saturating_add(nano) };
+        let fits = thaw.objects_max.is_none_or(|max| more.objects <= max)
+            && thaw.bytes_max.is_none_or(|max| more.bytes <= max)
+            && thaw.cost_max.as_ref().is_none_or(|cost| more.nano <= cost.nano_max);
         if fits {
             *self = more;
         }
@@ -242,6 +285,19 @@ mod tests {
         assert!(store.get(&Key::from("a").into(), Get::default()).await.is_ok());
         clock.sleep(Duration::from_secs(25 * 3600)).await;
         assert_eq!(store.get(&Key::from("a").into(), Get::default()).await.expect_err("frozen again").kind(), ErrorKind::Frozen);
+    }
+
+    #[tokio::test]
+    async fn money_is_a_budget_too_and_what_has_no_price_is_not_asked_for() {
+        let store = store(&Clock::system()).await;
+        // Two billionths a request and one a byte: six for an object of four bytes.
+        let charge = ThawCharge { class: "DEEP_ARCHIVE", request_nano: 2, bytes_nano: 1000, per_bytes: 1000 };
+        let cost = |nano_max| Thaw { cost_max: Some(ThawCost { nano_max, charges: vec![charge.clone()] }), dry_run: true, ..Thaw::default() };
+        let planned =
+            |told: Vec<(String, Standing)>| told.into_iter().filter(|(_, standing)| *standing == Standing::Planned).map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(planned(ask(&store, cost(5)).await), [""; 0]);
+        assert_eq!(planned(ask(&store, cost(11)).await), ["a"]);
+        assert_eq!(planned(ask(&store, cost(12)).await), ["a", "d"], "c lies in a class without a price");
     }
 
     #[tokio::test]

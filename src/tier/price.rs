@@ -8,7 +8,10 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use crate::storage::RestoreTier;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::class::{CLASSES, Reading};
+use crate::storage::thaw::{ThawCharge, ThawCost};
+use crate::storage::{RestoreTier, Service};
 
 /// What is charged for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -171,6 +174,38 @@ impl PriceTable {
         self.0.get(&(store.to_owned(), item.clone())).cloned()
     }
 
+    /// What it costs to thaw objects of a service at a store, for a budget of `limit`.
+    ///
+    /// Fails with [`ErrorKind::Guard`] where a class of the service has no price, or one in another currency: nobody could hold the budget then.
+    pub fn thaw_cost(&self, store: &str, service: Service, tier: Option<RestoreTier>, limit: &Money) -> Result<ThawCost> {
+        let mut charges = Vec::new();
+        let mut unknown = Vec::new();
+        for class in CLASSES.iter().filter(|class| class.service == service && class.reading == Reading::AfterRestore) {
+            // Where nobody says how fast, services go at the pace that they call Standard.
+            let paces = [tier.map(Pace::from), tier.is_none().then_some(Pace::Standard), None];
+            let find = |item: &dyn Fn(Option<Pace>) -> Item| paces.iter().find_map(|pace| self.price(store, &item(*pace)));
+            let name = || class.word.to_owned();
+            let request = find(&|tier| Item::Restore { class: name(), tier });
+            let bytes = find(&|tier| Item::Retrieval { class: name(), tier });
+            match (request, bytes) {
+                (Some(request), Some(bytes)) => {
+                    if let Some(other) = [&request, &bytes].into_iter().find(|price| price.currency != limit.currency) {
+                        let message = format!("thawing {} at {store} is charged in {}, and the limit is {limit}", class.word, other.currency);
+                        return Err(Error::new(ErrorKind::Guard, message).advise("name the limit in the currency of the prices"));
+                    }
+                    let request_nano = u64::try_from(request.of(1).nano).unwrap_or(u64::MAX);
+                    charges.push(ThawCharge { class: class.word, request_nano, bytes_nano: bytes.amount_nano, per_bytes: bytes.per });
+                }
+                (request, _) => unknown.push(format!("{} of {}", if request.is_none() { "restore" } else { "retrieval" }, class.word)),
+            }
+        }
+        if !unknown.is_empty() {
+            let message = format!("a limit of what thawing costs cannot be held: the table has no price at {store} for {}", unknown.join(", "));
+            return Err(Error::new(ErrorKind::Guard, message).advise("add these prices, with their source and date, to the table that `prices` names"));
+        }
+        Ok(ThawCost { nano_max: u64::try_from(limit.nano).unwrap_or(u64::MAX), charges })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -194,6 +229,24 @@ mod tests {
         assert_eq!(price.of(10_000_000_000_000).to_string(), "230.00 USD");
         assert_eq!((price.of(1).nano, price.of(1).to_string()), (1, "0.0001 USD".to_owned()));
         assert_eq!(price.of(0).to_string(), "0.0000 USD");
+    }
+
+    #[test]
+    fn a_budget_for_thawing_needs_every_price() {
+        let mut table = PriceTable::default();
+        let price = |amount_nano, per| Price { amount_nano, per, currency: "USD".into(), source: "a page".into(), date: jiff::civil::date(2026, 11, 1) };
+        let limit = Money { currency: "USD".into(), nano: 5_000_000_000 };
+        let told = table.thaw_cost("us", Service::S3, None, &limit).expect_err("empty").to_string();
+        assert!(told.contains("restore of GLACIER") && told.contains("restore of DEEP_ARCHIVE"), "{told}");
+        for class in ["GLACIER", "DEEP_ARCHIVE"] {
+            table.add("us", Item::Restore { class: class.into(), tier: Some(Pace::Standard) }, price(50_000_000, 1000));
+            table.add("us", Item::Retrieval { class: class.into(), tier: Some(Pace::Standard) }, price(10_000_000, 1 << 30));
+        }
+        let cost = table.thaw_cost("us", Service::S3, None, &limit).expect("known");
+        assert_eq!((cost.nano_max, cost.charges.len(), cost.charges[0].request_nano), (5_000_000_000, 2, 50_000));
+        assert!(table.thaw_cost("us", Service::S3, Some(RestoreTier::Bulk), &limit).is_err(), "the price of another pace is none");
+        let yuan = Money { currency: "CNY".into(), nano: 1 };
+        assert!(table.thaw_cost("us", Service::S3, None, &yuan).expect_err("another currency").to_string().contains("charged in USD"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::storage::{Restore, Storage};
 const LEARNED_DAY: &str = "thaw_day";
 const LEARNED_OBJECTS: &str = "thaw_objects";
 const LEARNED_BYTES: &str = "thaw_bytes";
+const LEARNED_NANO: &str = "thaw_cost";
 
 /// How an archived object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,8 @@ impl Thawer {
             return Ok(());
         }
         let (day, objects, bytes) = (journal.learned(LEARNED_DAY).await?, journal.learned(LEARNED_OBJECTS).await?, journal.learned(LEARNED_BYTES).await?);
-        let spent = Spent { objects: objects.unwrap_or_default(), bytes: bytes.unwrap_or_default() };
+        let nano = journal.learned(LEARNED_NANO).await?;
+        let spent = Spent { objects: objects.unwrap_or_default(), bytes: bytes.unwrap_or_default(), nano: nano.unwrap_or_default() };
         *self.today.lock().await = Today { day: day.unwrap_or_default(), spent };
         Ok(())
     }
@@ -71,7 +73,7 @@ impl Thawer {
             let error = Error::new(ErrorKind::Frozen, format!("it lies in {}, and must be restored before it can be read", archived.class.word));
             return Err(error.advise("--thaw asks for it, and a later run copies it; or `dragon restore`"));
         };
-        if !self.admit(thaw, archived.size, journal).await? {
+        if !self.admit(thaw, archived, journal).await? {
             return Ok(Frozen::OverBudget);
         }
         // Whatever the answer: what can be read by now is copied by the next run.
@@ -81,7 +83,7 @@ impl Thawer {
 
     /// Counts an object against the day's budget; false where it does not fit. What is counted is on disk before anything is asked for: a
     /// crash in between spends too much of the budget, never too little.
-    async fn admit(&self, thaw: &Thaw, bytes: u64, journal: &dyn Journal) -> Result<bool> {
+    async fn admit(&self, thaw: &Thaw, archived: &Archived, journal: &dyn Journal) -> Result<bool> {
         let day = u64::try_from(self.clock.now().as_second()).unwrap_or_default() / (24 * 3600);
         {
             // Held until it is written, so that a smaller sum does not come after a larger one.
@@ -89,11 +91,12 @@ impl Thawer {
             if today.day != day {
                 *today = Today { day, spent: Spent::default() };
             }
-            if !today.spent.admit(thaw, bytes) {
+            if !today.spent.admit(thaw, archived) {
                 return Ok(false);
             }
             // The day last: until then the sums of the day before are not taken for this one's.
-            for (name, value) in [(LEARNED_OBJECTS, today.spent.objects), (LEARNED_BYTES, today.spent.bytes), (LEARNED_DAY, day)] {
+            let Spent { objects, bytes, nano } = today.spent;
+            for (name, value) in [(LEARNED_OBJECTS, objects), (LEARNED_BYTES, bytes), (LEARNED_NANO, nano), (LEARNED_DAY, day)] {
                 journal.learn(name, value).await?;
             }
         }
