@@ -32,6 +32,7 @@
 //! | 5 | [`config`] | dragon.toml: composes each module's own options; nothing below knows of the file |
 //! | 4 | [`daemon`] | jobs that run for years: schedules and windows, change events, the page and API, the audit log, alerts |
 //! | 4 | [`devserver`] | two clouds on loopback; a side tower that shares no wire, signing or checksum code with [`storage`] |
+//! | 3 | [`tier`] | how objects age and what that costs: rules, the clouds' lifecycle configurations, rolling backups, sweeps, forecasts |
 //! | 3 | [`transfer`] | the engine: list in ranges, join, plan, schedule, find the right number of streams, copy, prove, delete |
 //! | 2 | [`journal`] | what must survive a crash: uploads in flight, what was proved, how far a run got |
 //! | 1 | [`storage`] | the contract, its backends (memory, local, s3, oss, object_store), layers (retry, limit, observe, fault: with weather), the classes of both clouds and what thaws their archives, and the lean road (HTTP/1.1, signatures, list pages) |
@@ -48,6 +49,9 @@
 //! - **One loop waits** ([`storage::retry`]). Backends make one attempt and judge its failure.
 //! - **Nothing is lost in silence, and no cold copy is touched without consent.** What a copy has not as its object had it is counted and
 //!   told ([`transfer::loss`]); a class that charges for a change, or for being read, is changed or read only where the operator said so.
+//! - **Objects only sink, and no rule of somebody else's is touched.** A sweep moves nothing to a warmer class, and deletes on a source only what is
+//!   proved at the destination; a bucket's foreign lifecycle rules are put back letter for letter.
+//! - **A price that nobody wrote down is unknown**, and a limit of cost that needs it refuses.
 //! - **A change event is a hint.** It leads to a compare of that key; only the compare decides, and only a scan deletes.
 //! - **What somebody asked the daemon for stands in the audit log** before it is done.
 //! - **Time, randomness and ids come through [`clock`]**, so that a run can be replayed.

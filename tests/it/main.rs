@@ -10,6 +10,7 @@ mod devserver;
 mod disk;
 mod docs;
 mod doctor;
+mod estimate;
 mod faults;
 mod features;
 mod fidelity;

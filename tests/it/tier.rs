@@ -120,3 +120,39 @@ async fn a_buckets_own_rules_are_brought_up_to_date_and_foreign_ones_stay_on_mot
     assert!(code == 0 && told.contains("- dragon-photos.cool"), "{told}");
     assert!(!shown().await.contains("dragon-") && shown().await.contains("theirs"));
 }
+
+/// Both clouds carry the same rule out, on a clock that the test moves.
+#[tokio::test]
+async fn each_cloud_carries_out_what_it_was_given() {
+    let stage = stage().await;
+    let large = vec![7; 200 << 10];
+    for (store, bucket) in [(stage.server.s3_store(), "photos"), (stage.server.oss_store(), "photos-cn")] {
+        store.put_bytes(bucket, "raw/a", large.clone().into()).await.expect("written");
+        store.put_bytes(bucket, "tmp/b", large.clone().into()).await.expect("written");
+    }
+    configure(
+        &stage,
+        "[[jobs.tier]]\nname = \"cool\"\non = \"source\"\nprefix = \"raw/\"\ntransitions = [\"STANDARD_IA after 30d\", \"GLACIER after 90d\"]\n\
+         [[jobs.tier]]\nname = \"cool\"\nprefix = \"raw/\"\ntransitions = [\"IA after 30d\", \"Archive after 90d\"]\n"
+            .replace("name = \"cool\"\nprefix", "name = \"cool-cn\"\nprefix")
+            .as_str(),
+    );
+    let (code, told) = stage.dragon(&["tier", "run", "photos"]).await;
+    assert!(code == 0 && told.contains("+ dragon-photos.cool  raw/: STANDARD_IA after 30 days, GLACIER after 90 days"), "{code} {told}");
+    assert!(told.contains("+ dragon-photos.cool-cn  raw/: IA after 30 days, Archive after 90 days"), "{told}");
+    let class = |store: &Store, bucket: &str, key: &str| store.object(bucket, key).expect("there").attributes.storage_class.clone();
+    let classes = || {
+        let (s3, oss) = (stage.server.s3_store(), stage.server.oss_store());
+        [class(s3, "photos", "raw/a"), class(s3, "photos", "tmp/b"), class(oss, "photos-cn", "raw/a"), class(oss, "photos-cn", "tmp/b")]
+    };
+    assert_eq!(classes(), [None, None, None, None]);
+    stage.server.pass_time(std::time::Duration::from_secs(32 * 86_400));
+    assert_eq!(classes(), [Some("STANDARD_IA".into()), None, Some("IA".into()), None]);
+    stage.server.pass_time(std::time::Duration::from_secs(60 * 86_400));
+    assert_eq!(classes(), [Some("GLACIER".into()), None, Some("Archive".into()), None]);
+    // A mirror of what sank at both ends is in order: nothing is thawed, copied or brought up again.
+    let (code, told) = stage.dragon(&["sync", "s3://photos/", "oss://photos-cn/", "--dry-run"]).await;
+    assert!(code == 0 && told.contains("would copy 0 objects"), "{code} {told}");
+    let (code, told) = stage.dragon(&["tier", "plan", "photos"]).await;
+    assert!(code == 0 && told.matches("are as the job says").count() == 2, "{told}");
+}
