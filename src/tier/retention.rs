@@ -24,6 +24,9 @@ pub struct Retention {
     pub yearly: u32,
 }
 
+/// What of a day tells its day, week, month or year from the next.
+type Period = fn(Date) -> (i16, i16);
+
 impl Retention {
     /// Whether it keeps nothing: then it says nothing.
     pub fn is_empty(&self) -> bool {
@@ -36,7 +39,7 @@ impl Retention {
         let mut kept: BTreeSet<M> = snapshots.iter().filter(|snapshot| snapshot.date() > today).cloned().collect();
         let past = || snapshots.iter().rev().filter(|snapshot| snapshot.date() <= today);
         kept.extend(past().take(self.newest.max(1) as usize).cloned());
-        let rules: [(u32, fn(Date) -> (i16, i16)); 4] = [
+        let rules: [(u32, Period); 4] = [
             (self.daily, |date| (date.year(), date.day_of_year())),
             (self.weekly, |date| {
                 let week: ISOWeekDate = date.iso_week_date();

@@ -65,7 +65,7 @@ fn date_at(text: &[u8]) -> Option<(usize, Date)> {
                 match (text.get(7), number(8, 2)) {
                     (Some(b'-'), Some(day)) if !is_digit(10) => Date::new(year, month, small(day)?).ok().map(|date| (10, date)),
                     // With a third number behind it, it is a date that is none.
-                    _ if !is_digit(7) && !(text.get(7) == Some(&b'-') && is_digit(8)) => Date::new(year, month, 1).ok().map(|date| (7, date)),
+                    _ if !(is_digit(7) || text.get(7) == Some(&b'-') && is_digit(8)) => Date::new(year, month, 1).ok().map(|date| (7, date)),
                     _ => None,
                 }
             }
