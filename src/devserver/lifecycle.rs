@@ -97,7 +97,8 @@ pub(super) enum Fate {
 /// A version that is current no longer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Former<'a> {
-    pub(super) object: &'a Object,
+    /// `None` is a delete marker.
+    pub(super) object: Option<&'a Object>,
     /// When a newer version took its place.
     pub(super) superseded: Timestamp,
     /// How many former versions are newer.
@@ -114,6 +115,10 @@ impl Scope {
             && self.larger_than_bytes.is_none_or(|bytes| object.size() > bytes)
             && self.smaller_than_bytes.is_none_or(|bytes| object.size() < bytes)
             && !self.exceptions.iter().any(excepted)
+    }
+
+    fn holds_marker(&self, key: &str) -> bool {
+        key.starts_with(&self.prefix) && self.tags.is_empty() && !self.speaks_of_size()
     }
 
     fn speaks_of_size(&self) -> bool {
@@ -154,16 +159,17 @@ impl Rules {
         self.coldest(object, due)
     }
 
-    /// What becomes of a former version now.
+    /// What becomes of a former version now. A delete marker has neither tags nor size: only rules that ask for none are about it.
     pub(super) fn fate_of_former(&self, key: &str, former: &Former<'_>, calendar: &Calendar) -> Option<Fate> {
         let now = calendar.now();
-        let rules = || self.enabled().filter(|rule| rule.scope.holds(key, former.object));
+        let holds = |scope: &Scope| former.object.map_or_else(|| scope.holds_marker(key), |object| scope.holds(key, object));
+        let rules = || self.enabled().filter(|rule| holds(&rule.scope));
         let is_due = |when: &Noncurrent| when.is_due(former, calendar, now);
         if rules().any(|rule| rule.noncurrent_expiration.as_ref().is_some_and(is_due)) {
             return Some(Fate::Expire);
         }
         let due = rules().flat_map(|rule| rule.noncurrent_transitions.iter().filter(|(when, _)| is_due(when)).map(move |(_, class)| (rule, class.as_str())));
-        self.coldest(former.object, due)
+        self.coldest(former.object?, due)
     }
 
     /// Whether a delete marker behind which nothing is left goes now. A rule that expires objects by age removes such markers of that
@@ -171,7 +177,7 @@ impl Rules {
     pub(super) fn removes_lone_marker(&self, key: &str, made: Timestamp, calendar: &Calendar) -> bool {
         let now = calendar.now();
         let removes = |rule: &Rule| rule.removes_lone_markers || matches!(rule.expiration, Some(when @ When::Days(_)) if when.is_due(made, calendar, now));
-        self.enabled().any(|rule| key.starts_with(&rule.scope.prefix) && rule.scope.tags.is_empty() && removes(rule))
+        self.enabled().any(|rule| rule.scope.holds_marker(key) && removes(rule))
     }
 
     /// Whether an unfinished upload is aborted now.

@@ -37,6 +37,7 @@ mod operations;
 mod read;
 mod restore;
 mod signing;
+mod versions;
 mod write;
 
 pub(super) use lifecycle::rules_of;

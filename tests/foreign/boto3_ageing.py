@@ -99,10 +99,63 @@ def restoring(s3):
     refused("InvalidObjectState", s3.get_object, Bucket="age", Key="cold/large")
 
 
+def versions(s3):
+    s3.create_bucket(Bucket="versions")
+    assert "Status" not in s3.get_bucket_versioning(Bucket="versions")
+    assert "VersionId" not in s3.put_object(Bucket="versions", Key="k", Body=b"zero")
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    assert s3.get_bucket_versioning(Bucket="versions")["Status"] == "Enabled"
+    assert s3.head_object(Bucket="versions", Key="k")["VersionId"] == "null"
+    one = s3.put_object(Bucket="versions", Key="k", Body=b"one")["VersionId"]
+    two = s3.copy_object(Bucket="versions", Key="k", CopySource={"Bucket": "versions", "Key": "k", "VersionId": one})
+    assert two["CopySourceVersionId"] == one and two["VersionId"] not in (one, "null")
+    upload = s3.create_multipart_upload(Bucket="versions", Key="k")["UploadId"]
+    part = s3.upload_part(Bucket="versions", Key="k", UploadId=upload, PartNumber=1, Body=b"parts")
+    three = s3.complete_multipart_upload(Bucket="versions", Key="k", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})["VersionId"]
+    read = lambda version: s3.get_object(Bucket="versions", Key="k", VersionId=version)["Body"].read()
+    assert [read(version) for version in ("null", one, two["VersionId"], three)] == [b"zero", b"one", b"one", b"parts"]
+    refused("NoSuchVersion", s3.get_object, Bucket="versions", Key="k", VersionId="none")
+    tags = [{"Key": "a", "Value": "1"}]
+    assert s3.put_object_tagging(Bucket="versions", Key="k", VersionId=one, Tagging={"TagSet": tags})["VersionId"] == one
+    assert s3.get_object_tagging(Bucket="versions", Key="k", VersionId=one)["TagSet"] == tags and not s3.get_object_tagging(Bucket="versions", Key="k")["TagSet"]
+    gone = s3.delete_object(Bucket="versions", Key="k")
+    assert gone["DeleteMarker"] is True
+    headers = refused("NoSuchKey", s3.get_object, Bucket="versions", Key="k")["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["x-amz-delete-marker"] == "true" and headers["x-amz-version-id"] == gone["VersionId"]
+    refused("404", s3.head_object, Bucket="versions", Key="k")
+    refused("405", s3.head_object, Bucket="versions", Key="k", VersionId=gone["VersionId"])
+    refused("MethodNotAllowed", s3.get_object, Bucket="versions", Key="k", VersionId=gone["VersionId"])
+    s3.put_object(Bucket="versions", Key="odd key&", Body=b"x")
+    listed = s3.list_object_versions(Bucket="versions")
+    assert [(entry["VersionId"], entry["IsLatest"]) for entry in listed["Versions"][:4]] == [(three, False), (two["VersionId"], False), (one, False), ("null", False)]
+    assert [(entry["VersionId"], entry["IsLatest"]) for entry in listed["DeleteMarkers"]] == [(gone["VersionId"], True)]
+    pages = list(s3.get_paginator("list_object_versions").paginate(Bucket="versions", PaginationConfig={"PageSize": 2}))
+    found = [(entry["Key"], entry["VersionId"]) for page in pages for entry in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+    assert len(pages) == 3 and len(found) == 6 == len(set(found)), found
+    assert [entry["Key"] for entry in s3.list_objects_v2(Bucket="versions")["Contents"]] == ["odd key&"]
+    refused("BucketNotEmpty", s3.delete_bucket, Bucket="versions")
+    batch = s3.delete_objects(Bucket="versions", Delete={"Objects": [{"Key": "k", "VersionId": gone["VersionId"]}, {"Key": "odd key&"}, {"Key": "k", "VersionId": two["VersionId"]}]})["Deleted"]
+    assert batch[0]["DeleteMarker"] and batch[0]["DeleteMarkerVersionId"] == batch[0]["VersionId"] == gone["VersionId"]
+    assert batch[1]["DeleteMarker"] and batch[1]["DeleteMarkerVersionId"] and "VersionId" not in batch[1] and "DeleteMarker" not in batch[2]
+    assert s3.get_object(Bucket="versions", Key="k")["Body"].read() == b"parts"
+    s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Suspended"})
+    assert s3.put_object(Bucket="versions", Key="k", Body=b"null")["VersionId"] == "null" and read("null") == b"null"
+    s3.put_bucket_lifecycle_configuration(Bucket="versions", LifecycleConfiguration={"Rules": [{
+        "ID": "former", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True},
+        "NoncurrentVersionTransitions": [{"NoncurrentDays": 1, "StorageClass": "GLACIER"}], "NoncurrentVersionExpiration": {"NoncurrentDays": 3, "NewerNoncurrentVersions": 1}}]})
+    within(5, lambda: len(s3.list_object_versions(Bucket="versions", Prefix="k")["Versions"]) == 2)
+    s3.put_bucket_lifecycle_configuration(Bucket="versions", LifecycleConfiguration={"Rules": [{
+        "ID": "former", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}]})
+    within(3, lambda: len(s3.list_object_versions(Bucket="versions")["Versions"]) == 1)
+    within(2, lambda: "DeleteMarkers" not in s3.list_object_versions(Bucket="versions"))
+    s3.delete_object(Bucket="versions", Key="k", VersionId="null")
+    s3.delete_bucket(Bucket="versions")
+
+
 def main():
     s3 = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=key_id, aws_secret_access_key=secret, region_name="us-east-1")
     s3.create_bucket(Bucket="age")
-    for step in [rules, ageing, restoring]:
+    for step in [rules, ageing, restoring, versions]:
         step(s3)
         print("ok", step.__name__)
 

@@ -1,10 +1,12 @@
 """oss2 against an OSS side whose days are short: DAY_SECONDS as argument, the server as oss2_suite.py has it. Fails at the first surprise."""
+import datetime
 import os
 import sys
 import time
 
 import oss2
-from oss2.models import (AbortMultipartUpload, BucketLifecycle, FilterNot, FilterNotTag, LifecycleExpiration, LifecycleFilter, LifecycleRule,
+from oss2.models import (AbortMultipartUpload, BatchDeleteObjectVersion, BatchDeleteObjectVersionList, BucketLifecycle, BucketVersioningConfig, FilterNot,
+                         FilterNotTag, LifecycleExpiration, LifecycleFilter, LifecycleRule, NoncurrentVersionExpiration, NoncurrentVersionStorageTransition,
                          StorageTransition)
 
 DAY = float(sys.argv[1])
@@ -35,8 +37,8 @@ def rules(bucket):
     refused(bucket.get_bucket_lifecycle, 'NoSuchLifecycle')
     first = LifecycleRule('first', 'logs/', status=LifecycleRule.ENABLED, expiration=LifecycleExpiration(days=400),
                           storage_transitions=moves((30, 'IA'), (60, 'Archive'), (180, 'ColdArchive'), (365, 'DeepColdArchive')))
-    other = LifecycleRule('second', 'data/', status=LifecycleRule.DISABLED, abort_multipart_upload=AbortMultipartUpload(created_before_date='2030-01-01T00:00:00.000Z'),
-                          filter=LifecycleFilter(100, 1000, [FilterNot('data/keep', FilterNotTag('k', 'v'))]))
+    other = LifecycleRule('second', 'data/', status=LifecycleRule.DISABLED, abort_multipart_upload=AbortMultipartUpload(created_before_date=datetime.date(2030, 1, 1)),
+                          filter=LifecycleFilter(object_size_greater_than=100, object_size_less_than=1000, filter_not=[FilterNot('data/keep', FilterNotTag('k', 'v'))]))
     bucket.put_bucket_lifecycle(BucketLifecycle([first, other]))
     told = bucket.get_bucket_lifecycle().rules
     assert [(rule.id, rule.prefix, rule.status) for rule in told] == [('first', 'logs/', 'Enabled'), ('second', 'data/', 'Disabled')]
@@ -81,11 +83,46 @@ def restoring(bucket):
     refused(lambda: bucket.get_object('cold/x'), 'InvalidObjectState')
 
 
+def versions(bucket):
+    assert bucket.put_object('k', b'zero').versionid is None
+    bucket.put_bucket_versioning(BucketVersioningConfig(oss2.BUCKET_VERSIONING_ENABLE))
+    assert bucket.get_bucket_versioning().status == 'Enabled'
+    one, two = bucket.put_object('k', b'one').versionid, bucket.put_object('k', b'two', headers={'x-oss-forbid-overwrite': 'true'}).versionid
+    read = lambda version: bucket.get_object('k', params={'versionId': version}).read()
+    assert [read(version) for version in ('null', one, two)] == [b'zero', b'one', b'two']
+    assert bucket.head_object('k').versionid == two
+    copied = bucket.copy_object(bucket.bucket_name, 'k', 'copy', params={'versionId': one})
+    assert copied.versionid and bucket.get_object('copy').read() == b'one'
+    gone = bucket.delete_object('k')
+    assert gone.delete_marker and gone.versionid
+    assert refused(lambda: bucket.get_object('k'), 'NoSuchKey').headers['x-oss-delete-marker'] == 'true'
+    refused(lambda: read(gone.versionid), 'MethodNotAllowed')
+    listed = bucket.list_object_versions(prefix='k')
+    assert [(version.versionid, version.is_latest) for version in listed.versions] == [(two, False), (one, False), ('null', False)]
+    assert [(marker.versionid, marker.is_latest) for marker in listed.delete_marker] == [(gone.versionid, True)]
+    first = bucket.list_object_versions(prefix='k', max_keys=2)
+    rest = bucket.list_object_versions(prefix='k', key_marker=first.next_key_marker, versionid_marker=first.next_versionid_marker)
+    assert first.is_truncated and [version.versionid for version in rest.versions] == [one, 'null'] and not rest.delete_marker
+    batch = BatchDeleteObjectVersionList([BatchDeleteObjectVersion('k', gone.versionid), BatchDeleteObjectVersion('copy', copied.versionid)])
+    deleted = bucket.delete_object_versions(batch).delete_versions
+    assert [(entry.key, entry.delete_marker) for entry in deleted] == [('k', True), ('copy', False)], [vars(entry) for entry in deleted]
+    assert bucket.get_object('k').read() == b'two'
+    bucket.put_bucket_versioning(BucketVersioningConfig(oss2.BUCKET_VERSIONING_SUSPEND))
+    assert bucket.put_object('k', b'null').versionid == 'null' and read('null') == b'null'
+    assert bucket.get_bucket_info().versioning_status == 'Suspended'
+    rule = LifecycleRule('former', 'k', noncurrent_version_sotrage_transitions=[NoncurrentVersionStorageTransition(1, 'Archive')],
+                         noncurrent_version_expiration=NoncurrentVersionExpiration(3))
+    bucket.put_bucket_lifecycle(BucketLifecycle([rule]))
+    assert bucket.get_bucket_lifecycle().rules[0].noncurrent_version_expiration.noncurrent_days == 3
+    within(2, lambda: {version.storage_class for version in bucket.list_object_versions(prefix='k').versions if not version.is_latest} == {'Archive'})
+    within(4, lambda: [version.versionid for version in bucket.list_object_versions(prefix='k').versions] == ['null'])
+
+
 def main():
     auth = oss2.make_auth(os.environ['DRAGON_OSS_KEY_ID'], os.environ['DRAGON_OSS_KEY_SECRET'], 'v4')
     bucket = oss2.Bucket(auth, os.environ['DRAGON_OSS_ENDPOINT'], 'oss2-age', region='cn-hangzhou')
     bucket.create_bucket()
-    for step in [rules, ageing, restoring]:
+    for step in [rules, ageing, restoring, versions]:
         step(bucket)
         print('ok', step.__name__)
 

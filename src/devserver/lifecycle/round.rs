@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Fate, Rules};
-use crate::devserver::store::{BucketInfo, Object, Refusal, Store};
+use super::{Fate, Former, Rules};
+use crate::devserver::calendar::Calendar;
+use crate::devserver::store::{BucketInfo, Object, Refusal, Store, Version};
 
 /// Carries out the lifecycle rules of one cloud's buckets.
 pub(in crate::devserver) struct Lifecycle {
@@ -19,8 +20,22 @@ pub(in crate::devserver) struct Lifecycle {
 
 /// Something that is due.
 enum Errand {
-    Object { key: String, judged: Arc<Object>, fate: Fate },
-    Upload { key: String, id: String },
+    /// Of the current object.
+    Object {
+        key: String,
+        judged: Arc<Object>,
+        fate: Fate,
+    },
+    /// Of a version that is there no longer, or of a delete marker behind which nothing is left.
+    Version {
+        key: String,
+        id: Arc<str>,
+        fate: Fate,
+    },
+    Upload {
+        key: String,
+        id: String,
+    },
 }
 
 impl Lifecycle {
@@ -62,6 +77,7 @@ impl Lifecycle {
         };
         // A bucket that is gone by now has nothing due.
         let judged = self.store.for_each_object(bucket, judge);
+        let judged = judged.and_then(|()| self.store.for_each_history(bucket, |key, versions| former_errands(rules, calendar, key, versions, &mut errands)));
         let uploads = judged.and_then(|()| self.store.uploads(bucket, "", ("", ""), usize::MAX)).unwrap_or_default();
         let stale = uploads.iter().filter(|upload| rules.aborts(upload, calendar));
         errands.extend(stale.map(|upload| Errand::Upload { key: upload.key.clone(), id: upload.id.clone() }));
@@ -69,22 +85,40 @@ impl Lifecycle {
     }
 
     fn run(&self, bucket: &str, errand: &Errand) -> Result<(), Refusal> {
+        let now = self.store.now();
         let done = match errand {
             Errand::Object { key, judged, fate: Fate::Expire } => {
                 let unchanged = |current: Option<&Arc<Object>>| if is_same(current, judged) { Ok(()) } else { Err(Refusal::NoSuchKey) };
                 self.store.remove(bucket, key, unchanged).map(|_| ())
             }
             Errand::Object { key, judged, fate: Fate::Move(class) } => {
-                let now = self.store.now();
-                let moved = |current: Option<&Arc<Object>>| if is_same(current, judged) { Ok(moved(judged, class, now)) } else { Err(Refusal::NoSuchKey) };
-                self.store.write(bucket, key, moved).map(|_| ())
+                let moved = |current: &Arc<Object>| if is_same(Some(current), judged) { Ok(moved(judged, class, now)) } else { Err(Refusal::NoSuchKey) };
+                self.store.amend(bucket, key, None, moved).map(|_| ())
             }
+            Errand::Version { key, id, fate: Fate::Expire } => self.store.delete(bucket, key, Some(id), |_| Ok(())).map(|_| ()),
+            Errand::Version { key, id, fate: Fate::Move(class) } => self.store.amend(bucket, key, Some(id), |object| Ok(moved(object, class, now))).map(|_| ()),
             Errand::Upload { key, id } => self.store.abort_upload(bucket, key, id),
         };
         match done {
             // Somebody was faster: what is there now is judged in the next round.
-            Err(Refusal::NoSuchKey | Refusal::NoSuchUpload | Refusal::NoSuchBucket) => Ok(()),
+            Err(Refusal::NoSuchKey | Refusal::NoSuchVersion | Refusal::DeleteMarker { .. } | Refusal::NoSuchUpload | Refusal::NoSuchBucket) => Ok(()),
             done => done,
+        }
+    }
+}
+
+/// What is due of a key's former versions, the newest of which comes after the current one.
+fn former_errands(rules: &Rules, calendar: &Calendar, key: &str, versions: &[Version], errands: &mut Vec<Errand>) {
+    if let [only] = versions
+        && only.object.is_none()
+        && rules.removes_lone_marker(key, only.since, calendar)
+    {
+        errands.push(Errand::Version { key: key.to_owned(), id: Arc::clone(&only.id), fate: Fate::Expire });
+    }
+    for (newer, pair) in versions.windows(2).enumerate() {
+        let former = Former { object: pair[1].object.as_deref(), superseded: pair[0].since, newer };
+        if let Some(fate) = rules.fate_of_former(key, &former, calendar) {
+            errands.push(Errand::Version { key: key.to_owned(), id: Arc::clone(&pair[1].id), fate });
         }
     }
 }

@@ -131,3 +131,41 @@ async fn objects_expire_and_uploads_are_aborted_once_a_day() {
     lifecycle.round();
     assert!(store.object("b", "a/new").is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn former_versions_age_from_when_they_were_superseded_and_lone_markers_go() {
+    fn read(_: &BucketInfo) -> Option<Rules> {
+        let former = |days, spared| Noncurrent { days, spared };
+        let ages = Rule { noncurrent_transitions: vec![(former(1, 0), "GLACIER".to_owned())], noncurrent_expiration: Some(former(3, 1)), ..rule("a/") };
+        Some(rules(vec![ages, Rule { expiration: Some(When::Days(9)), ..rule("z") }, Rule { removes_lone_markers: true, ..rule("z") }]))
+    }
+    let store = store().await;
+    store.set_bucket_property("b", crate::devserver::store::VERSIONING, Some("Enabled".to_owned())).expect("a bucket");
+    let lifecycle = Lifecycle::new(Arc::clone(&store), read);
+    let count = |key: &str| {
+        let query = crate::devserver::store::ListQuery { prefix: key, limit: 100, ..Default::default() };
+        store.list_versions("b", &query, "").expect("a bucket").entries.len()
+    };
+    let after = |days: u32| {
+        store.calendar().pass(DAY * days);
+        lifecycle.tick();
+    };
+    after(5);
+    assert_eq!(store.find("b", "a/1", Some("null")).expect("there").attributes.storage_class, None, "it is current, however old");
+    for text in ["two", "three"] {
+        store.put_bytes("b", "a/1", Bytes::from_static(text.as_bytes())).await.expect("put");
+    }
+    after(2);
+    let class = |id| store.find("b", "a/1", id).expect("there").attributes.storage_class.clone();
+    assert_eq!((class(Some("null")).as_deref(), class(None)), (Some("GLACIER"), None));
+    assert_eq!(count("a/1"), 3);
+    after(2);
+    assert_eq!(count("a/1"), 2, "the newest former version is spared");
+    // An expiration hides what is current; when the former version is gone too, the marker goes by itself.
+    after(2);
+    assert!(store.object("b", "z").is_err());
+    assert_eq!(count("z"), 2);
+    store.delete("b", "z", Some("null"), |_| Ok::<_, crate::devserver::store::Refusal>(())).expect("gone");
+    after(1);
+    assert_eq!(count("z"), 0);
+}

@@ -39,8 +39,7 @@ impl S3 for Bridge {
     }
 
     async fn delete_object_tagging(&self, req: S3Request<dto::DeleteObjectTaggingInput>) -> S3Result<S3Response<dto::DeleteObjectTaggingOutput>> {
-        self.delete_tags(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())?;
-        Ok(S3Response::new(dto::DeleteObjectTaggingOutput::default()))
+        self.delete_tags(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())
     }
 
     async fn delete_objects(&self, req: S3Request<dto::DeleteObjectsInput>) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
@@ -75,8 +74,11 @@ impl S3 for Bridge {
     }
 
     async fn get_bucket_versioning(&self, req: S3Request<dto::GetBucketVersioningInput>) -> S3Result<S3Response<dto::GetBucketVersioningOutput>> {
-        self.store.bucket(&req.input.bucket)?;
-        Ok(S3Response::new(dto::GetBucketVersioningOutput::default()))
+        self.get_versioning(&req)
+    }
+
+    async fn put_bucket_versioning(&self, req: S3Request<dto::PutBucketVersioningInput>) -> S3Result<S3Response<dto::PutBucketVersioningOutput>> {
+        self.put_versioning(&req)
     }
 
     async fn get_object(&self, req: S3Request<dto::GetObjectInput>) -> S3Result<S3Response<dto::GetObjectOutput>> {

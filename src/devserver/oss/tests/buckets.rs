@@ -62,7 +62,7 @@ async fn configurations_are_kept_and_told_and_what_is_not_offered_is_refused() {
     assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.refused(), (404, "NoSuchLifecycle"));
     assert!(cloud.send("GET /bkt?tagging", &[], b"").await.text().contains("<TagSet/>"));
     assert_eq!(cloud.send("GET /bkt?live", &[], b"").await.element("IsTruncated"), "false");
-    for request in ["PUT /bkt?versioning", "PUT /bkt?replication", "GET /bkt?inventory"] {
+    for request in ["PUT /bkt?replication", "GET /bkt?inventory"] {
         assert_eq!(cloud.send(request, &[], b"").await.refused(), (400, "NotImplemented"), "{request}");
     }
 }
