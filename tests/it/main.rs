@@ -24,6 +24,7 @@ mod sdk;
 mod simulation;
 mod stage;
 mod transport;
+mod versions;
 mod weather;
 
 /// The binary, told by its environment where both clouds are, and nothing else of this machine: no keys, no proxy.

@@ -12,7 +12,8 @@ use crate::storage::{List, Version, Versioning};
 
 /// Reads a GetBucketVersioning answer: it has no status where versions were never kept.
 pub(in crate::storage) fn versioning(body: &[u8]) -> Result<Versioning> {
-    let root = Element::parse(body, &["VersioningConfiguration"])?;
+    // moto calls it otherwise.
+    let root = Element::parse(body, &["VersioningConfiguration", "GetBucketVersioningResponse"])?;
     match root.text("Status").map(str::trim).unwrap_or_default() {
         "" => Ok(Versioning::Off),
         "Enabled" => Ok(Versioning::Enabled),
