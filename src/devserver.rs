@@ -20,6 +20,8 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 mod auth;
+pub mod calendar;
+mod lifecycle;
 mod listener;
 mod oss;
 mod s3;
@@ -29,6 +31,8 @@ mod traffic;
 pub mod weather;
 mod wire;
 
+use calendar::Calendar;
+use lifecycle::Lifecycle;
 use listener::Listener;
 pub use oss::{AccessKey, OssOptions, Token};
 use store::Store;
@@ -68,6 +72,9 @@ pub struct Options {
     pub oss: OssOptions,
     /// How long it takes until an archived object is restored, on both sides.
     pub restore_delay: Duration,
+    /// How long a day lasts, by which lifecycle rules and restored copies count: a day as it is outside, or less, so that a client
+    /// in another process sees objects age.
+    pub day: Duration,
     /// The weather from the start; [`DevServer::inject`] adds to it.
     pub weather: Forecast,
     /// Time and ids.
@@ -86,6 +93,7 @@ impl Default for Options {
             oss_region: "cn-hangzhou".into(),
             oss: OssOptions::default(),
             restore_delay: Duration::from_secs(1),
+            day: calendar::DAY,
             weather: Forecast::default(),
             clock: Clock::system(),
         }
@@ -120,10 +128,12 @@ pub struct DevServer {
     oss: Side,
     weather: Arc<weather::Weather>,
     credentials: Credentials,
+    calendar: Calendar,
 }
 
 struct Side {
     store: Arc<Store>,
+    lifecycle: Arc<Lifecycle>,
     listener: Listener,
 }
 
@@ -136,8 +146,9 @@ impl DevServer {
         let weather = Arc::new(weather::Weather::new(&options.weather, options.clock.clone()));
         let Forecast { skew, token_lifetime, .. } = options.weather;
         let clock = if skew.is_zero() { options.clock.clone() } else { options.clock.moved(skew) };
-        let s3_store = open_store(&options, "s3").await?;
-        let oss_store = open_store(&options, "oss").await?;
+        let calendar = Calendar::new(options.clock.clone(), options.day);
+        let s3_store = open_store(&options, "s3", &calendar).await?;
+        let oss_store = open_store(&options, "oss", &calendar).await?;
         let s3 = Arc::new(s3::S3Dialect::new(
             Arc::clone(&s3_store),
             options.credentials.clone(),
@@ -153,12 +164,17 @@ impl DevServer {
             clock,
             OssOptions { token_lifetime, restore_delay: options.restore_delay, ..options.oss.clone() },
         ));
-        let listen = |cloud, address, dialect| Listener::start(cloud, address, dialect, Arc::clone(&weather), options.clock.clone());
+        let open = async |cloud, address, store: Arc<Store>, dialect: Arc<dyn Dialect>, rules| -> Result<Side> {
+            let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&store), rules));
+            let listener = Listener::start(cloud, address, dialect, Arc::clone(&lifecycle), Arc::clone(&weather), options.clock.clone()).await?;
+            Ok(Side { store, lifecycle, listener })
+        };
         Ok(Self {
-            s3: Side { store: s3_store, listener: listen(Cloud::S3, options.s3_listen, s3 as Arc<dyn Dialect>).await? },
-            oss: Side { store: oss_store, listener: listen(Cloud::Oss, options.oss_listen, oss).await? },
+            s3: open(Cloud::S3, options.s3_listen, s3_store, s3, s3::rules_of).await?,
+            oss: open(Cloud::Oss, options.oss_listen, oss_store, oss, oss::rules_of).await?,
             weather,
             credentials: options.credentials,
+            calendar,
         })
     }
 
@@ -186,6 +202,17 @@ impl DevServer {
     /// What the OSS side holds.
     pub fn oss_store(&self) -> &Arc<Store> {
         &self.oss.store
+    }
+
+    /// Lets time pass for what both clouds hold, and carries out what is due then: objects age, move and expire by their buckets'
+    /// lifecycle rules, and restored copies run out. What is written from now on bears the later time. Signatures stay on the
+    /// clock, so no client is skewed.
+    ///
+    /// Days are counted as the services count them, to the midnight (UTC) after the last of them: of a rule of 30 days, all objects
+    /// are sure to have moved when 31 days have passed.
+    pub fn pass_time(&self, time: Duration) {
+        self.calendar.pass(time);
+        [Cloud::S3, Cloud::Oss].iter().for_each(|cloud| self.side(*cloud).lifecycle.round());
     }
 
     /// Makes bad weather.
@@ -221,11 +248,11 @@ impl DevServer {
     }
 }
 
-async fn open_store(options: &Options, name: &'static str) -> Result<Arc<Store>> {
-    let Some(data) = &options.data else { return Ok(Arc::new(Store::in_memory(options.clock.clone()))) };
-    let (dir, clock) = (data.join(name), options.clock.clone());
+async fn open_store(options: &Options, name: &'static str, calendar: &Calendar) -> Result<Arc<Store>> {
+    let Some(data) = &options.data else { return Ok(Arc::new(Store::in_memory(calendar.clone()))) };
+    let (dir, calendar) = (data.join(name), calendar.clone());
     let shown = dir.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&dir, clock)).await.map_err(std::io::Error::other);
+    let opened = tokio::task::spawn_blocking(move || Store::open(&dir, calendar)).await.map_err(std::io::Error::other);
     opened.and_then(|store| store).map(Arc::new).map_err(|error| {
         Error::new(ErrorKind::Local, format!("cannot keep data in {shown}"))
             .during("start the dev server")

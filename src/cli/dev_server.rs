@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
+use crate::config::units;
 use crate::devserver::weather::Forecast;
 use crate::devserver::{Credentials, DevServer, Options};
 use crate::error::{Error, Result};
@@ -47,12 +49,21 @@ pub(super) struct DevServerCommand {
     /// Make bad weather: a file of words, or the words themselves, such as 'seed=7 503=1% reset=0.5%'
     #[arg(long, value_name = "FILE|SPEC", value_hint = ValueHint::FilePath)]
     weather: Option<String>,
+    /// How long a day lasts for lifecycle rules and restored copies, such as 2s, so that objects age while one looks
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = day)]
+    day: Duration,
 }
 
 impl DevServerCommand {
     pub(super) async fn run(self, session: &Session) -> Outcome {
-        let mut options =
-            Options { s3_listen: self.s3_listen, oss_listen: self.oss_listen, data: self.data, clock: session.clock.clone(), ..Options::default() };
+        let mut options = Options {
+            s3_listen: self.s3_listen,
+            oss_listen: self.oss_listen,
+            data: self.data,
+            day: self.day,
+            clock: session.clock.clone(),
+            ..Options::default()
+        };
         let variable = |name, default: String| session.environment.get(name).map_or(default, str::to_owned);
         options.credentials = Credentials {
             access_key_id: variable("DRAGON_DEV_ACCESS_KEY_ID", options.credentials.access_key_id),
@@ -68,6 +79,16 @@ impl DevServerCommand {
         server.shutdown().await;
         // It was asked to end, and did: a service that stops when told has not failed.
         Ok(exit::OK)
+    }
+}
+
+/// A day of a second at least: the times of objects are whole seconds.
+fn day(text: &str) -> std::result::Result<Duration, String> {
+    let day = units::parse_duration(text)?;
+    if day >= Duration::from_secs(1) {
+        Ok(day)
+    } else {
+        Err(format!("'{text}' is too short for a day: the times of objects are whole seconds; write 1s or more"))
     }
 }
 

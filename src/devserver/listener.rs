@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::lifecycle::Lifecycle;
 use super::traffic::Meter;
 use super::weather::{Effect, IgnoreRange, Weather};
 use super::wire::{Cut, Damage, ShapedBody, Stop, Wire};
@@ -38,13 +39,21 @@ pub(super) struct Listener {
 struct Door {
     cloud: Cloud,
     dialect: Arc<dyn Dialect>,
+    lifecycle: Arc<Lifecycle>,
     weather: Arc<Weather>,
     meter: Meter,
     clock: Clock,
 }
 
 impl Listener {
-    pub(super) async fn start(cloud: Cloud, address: SocketAddr, dialect: Arc<dyn Dialect>, weather: Arc<Weather>, clock: Clock) -> Result<Self> {
+    pub(super) async fn start(
+        cloud: Cloud,
+        address: SocketAddr,
+        dialect: Arc<dyn Dialect>,
+        lifecycle: Arc<Lifecycle>,
+        weather: Arc<Weather>,
+        clock: Clock,
+    ) -> Result<Self> {
         let refuse = |error: std::io::Error| {
             Error::new(ErrorKind::Local, format!("cannot listen on {address}"))
                 .during("start the dev server")
@@ -53,7 +62,7 @@ impl Listener {
         };
         let listener = TcpListener::bind(address).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
-        let door = Arc::new(Door { cloud, dialect, weather, meter: Meter::default(), clock });
+        let door = Arc::new(Door { cloud, dialect, lifecycle, weather, meter: Meter::default(), clock });
         let stop = CancellationToken::new();
         let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&door), stop.clone())));
         Ok(Self { address, door, stop, accepting })
@@ -169,6 +178,7 @@ impl Door {
         let damage = Damage { flips, stop: None };
         let body = ShapedBody::new(body.map_err(Into::into).boxed_unsync(), Arc::clone(&self.meter.bytes_in), damage, self.clock.clone());
         let taken = body.taken();
+        self.lifecycle.tick();
         let mut answer = self.dialect.answer(Request::from_parts(parts, body.boxed_unsync())).await;
         if !taken.load(Ordering::Acquire) {
             // The rest of a body that was refused may still be on its way: what follows on this connection could not be told from it.

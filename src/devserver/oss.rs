@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use address::Addressing;
 use error::{OssError, OssResult};
 use intake::Body;
+pub(super) use lifecycle::rules_of;
 use operation::{BucketOperation, ObjectOperation, Operation};
 use reply::{Reply, ReplyBody};
 use request::Head;
@@ -43,6 +44,7 @@ mod delete_many;
 pub(crate) mod error;
 mod gzip;
 mod intake;
+mod lifecycle;
 mod list;
 mod multipart;
 mod operation;
@@ -54,6 +56,7 @@ mod restore;
 mod tagging;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod write;
 mod xml;
 
@@ -197,6 +200,7 @@ impl OssDialect {
                 BucketOperation::GetStat => self.bucket_stat(&bucket),
                 BucketOperation::GetAcl => self.bucket_acl(&bucket),
                 BucketOperation::PutAcl => self.put_bucket_acl(&bucket, head),
+                BucketOperation::PutVersioning => self.put_bucket_versioning(&bucket, head, body).await,
                 BucketOperation::GetVersioning => self.bucket_versioning(&bucket),
                 BucketOperation::GetConfiguration(configuration) => self.configuration(&bucket, configuration),
                 BucketOperation::PutConfiguration(configuration) => self.put_configuration(&bucket, configuration, head, body).await,
@@ -216,15 +220,15 @@ impl OssDialect {
                 ObjectOperation::Head => self.head_object(&target, head),
                 ObjectOperation::GetMeta => self.object_meta(&target, head),
                 ObjectOperation::Delete => self.delete_object(&target, head),
-                ObjectOperation::GetAcl => self.object_acl(&target),
+                ObjectOperation::GetAcl => self.object_acl(&target, head),
                 ObjectOperation::PutAcl => self.put_object_acl(&target, head),
-                ObjectOperation::GetTagging => self.object_tagging(&target),
+                ObjectOperation::GetTagging => self.object_tagging(&target, head),
                 ObjectOperation::PutTagging => self.put_object_tagging(&target, head, body).await,
-                ObjectOperation::DeleteTagging => self.delete_object_tagging(&target),
-                ObjectOperation::GetSymlink => self.symlink(&target),
+                ObjectOperation::DeleteTagging => self.delete_object_tagging(&target, head),
+                ObjectOperation::GetSymlink => self.symlink(&target, head),
                 ObjectOperation::PutSymlink => self.put_symlink(&target, head).await,
                 ObjectOperation::Restore => self.restore_object(&target, head, body).await,
-                ObjectOperation::CleanRestored => self.clean_restored(&target),
+                ObjectOperation::CleanRestored => self.clean_restored(&target, head),
                 ObjectOperation::InitiateUpload => self.initiate_upload(&target, head),
                 ObjectOperation::UploadPart { upload_id, number } => self.upload_part(&target, head, body, &upload_id, number).await,
                 ObjectOperation::UploadPartCopy { upload_id, number } => self.upload_part_copy(&target, head, &upload_id, number).await,

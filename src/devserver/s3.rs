@@ -30,13 +30,17 @@ mod bucket;
 mod checksum;
 mod condition;
 mod error;
+mod lifecycle;
 mod list;
 mod multipart;
 mod operations;
 mod read;
 mod restore;
 mod signing;
+mod versions;
 mod write;
+
+pub(super) use lifecycle::rules_of;
 
 /// Hosts under which a bucket may stand as a label: `BUCKET.localhost`. Names under `localhost` resolve to loopback everywhere.
 const DOMAINS: [&str; 2] = ["s3.localhost", "localhost"];

@@ -11,21 +11,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::clock::Clock;
+use super::calendar::Calendar;
 
 mod content;
 mod digest;
 mod list;
 mod log;
 mod object;
+mod objects;
+mod versions;
 
 pub use content::{Content, ContentWriter};
 pub use digest::{Digester, Digests, combine_crcs, hex};
 pub use list::{ListEntry, ListQuery, Listing};
 pub use object::{Attributes, Checksum, Encryption, Kind, Object, ObjectKey, Part, PartOutline, Restore, Upload};
+pub use versions::{Deleted, ENABLED, NULL, SUSPENDED, Stored, VERSIONING, Version, VersionEntry, VersionPage};
 
 use log::{Log, Record};
 
@@ -44,6 +46,19 @@ pub enum Refusal {
     /// There is no such object.
     #[error("no such key")]
     NoSuchKey,
+    /// There is no such version of the object.
+    #[error("no such version")]
+    NoSuchVersion,
+    /// The version is a delete marker.
+    #[error("a delete marker")]
+    DeleteMarker {
+        /// The marker's own id.
+        version_id: Arc<str>,
+        /// When it was made.
+        made: Timestamp,
+        /// It was asked for by its id; otherwise it is what is current.
+        asked: bool,
+    },
     /// There is no such upload.
     #[error("no such upload")]
     NoSuchUpload,
@@ -71,7 +86,7 @@ pub struct BucketInfo {
 
 /// The buckets of one cloud.
 pub struct Store {
-    clock: Clock,
+    calendar: Calendar,
     blobs: Option<Arc<Path>>,
     index: RwLock<Index>,
     plain: Arc<Attributes>,
@@ -92,34 +107,52 @@ struct Index {
 struct Bucket {
     info: BucketInfo,
     objects: BTreeMap<ObjectKey, Arc<Object>>,
+    /// All versions of a key, the newest first, where they are more than one object called `null`.
+    history: BTreeMap<ObjectKey, Vec<Version>>,
     /// By key, then id: ids begin with the time, so uploads of one key are in the order of their initiation.
     uploads: BTreeMap<(String, String), Arc<Upload>>,
 }
 
+impl Bucket {
+    fn new(info: BucketInfo) -> Self {
+        Self { info, objects: BTreeMap::new(), history: BTreeMap::new(), uploads: BTreeMap::new() }
+    }
+}
+
 impl Store {
     /// A store that forgets everything when it is dropped.
-    pub fn in_memory(clock: Clock) -> Self {
-        Self { clock, blobs: None, index: RwLock::default(), plain: Arc::default() }
+    pub fn in_memory(calendar: impl Into<Calendar>) -> Self {
+        Self { calendar: calendar.into(), blobs: None, index: RwLock::default(), plain: Arc::default() }
     }
 
     /// A store in the directory `dir`, which is made where it is missing. What an earlier store left there is read first.
     /// It survives the end of the process, not a power cut: nothing is synced to the platter.
-    pub fn open(dir: &Path, clock: Clock) -> std::io::Result<Self> {
+    pub fn open(dir: &Path, calendar: impl Into<Calendar>) -> std::io::Result<Self> {
         let (buckets, log, blobs) = log::open(dir)?;
-        Ok(Self { clock, blobs: Some(blobs), index: RwLock::new(Index { buckets, log: Some(log) }), plain: Arc::default() })
+        Ok(Self { calendar: calendar.into(), blobs: Some(blobs), index: RwLock::new(Index { buckets, log: Some(log) }), plain: Arc::default() })
+    }
+
+    /// The time that objects age by.
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
     }
 
     /// The time in whole seconds, for [`Object::last_modified`].
     pub fn now(&self) -> Timestamp {
-        let now = self.clock.now();
-        Timestamp::from_second(now.as_second()).unwrap_or(now)
+        objects::whole_seconds(self.calendar.now())
+    }
+
+    /// 32 hexadecimal digits.
+    fn random_id(&self) -> String {
+        let clock = self.calendar.clock();
+        format!("{}{}", clock.random_id(), clock.random_id())
     }
 
     /// Begins to take a body.
     pub fn writer(&self) -> ContentWriter {
         match &self.blobs {
             None => ContentWriter::in_memory(),
-            Some(dir) => ContentWriter::in_file(Arc::clone(dir), format!("{}{}", self.clock.random_id(), self.clock.random_id())),
+            Some(dir) => ContentWriter::in_file(Arc::clone(dir), self.random_id()),
         }
     }
 
@@ -132,15 +165,15 @@ impl Store {
         }
         let info = BucketInfo { name: name.to_owned(), created, properties };
         index.append(Record::bucket(&info))?;
-        index.buckets.insert(name.to_owned(), Bucket { info, objects: BTreeMap::new(), uploads: BTreeMap::new() });
+        index.buckets.insert(name.to_owned(), Bucket::new(info));
         Ok(())
     }
 
-    /// Removes a bucket that holds no objects. Open uploads are thrown away with it.
+    /// Removes a bucket that holds no objects, former versions and delete markers included. Open uploads are thrown away with it.
     pub fn delete_bucket(&self, name: &str) -> Result<(), Refusal> {
         let mut index = self.write_index();
         let bucket = index.bucket(name)?;
-        if !bucket.objects.is_empty() {
+        if !bucket.is_empty() {
             return Err(Refusal::BucketNotEmpty);
         }
         index.append(Record::BucketGone { name: name.into() })?;
@@ -173,78 +206,10 @@ impl Store {
         Ok(())
     }
 
-    /// An object.
-    pub fn object(&self, bucket: &str, key: &str) -> Result<Arc<Object>, Refusal> {
-        self.read_index().bucket(bucket)?.objects.get(key.as_bytes()).cloned().ok_or(Refusal::NoSuchKey)
-    }
-
-    /// Lists objects in byte order.
-    pub fn list(&self, bucket: &str, query: &ListQuery<'_>) -> Result<Listing<Arc<Object>>, Refusal> {
-        Ok(list::page(&self.read_index().bucket(bucket)?.objects, query))
-    }
-
-    /// How many objects a bucket holds, and their bytes.
-    pub fn usage(&self, bucket: &str) -> Result<(usize, u64), Refusal> {
-        let index = self.read_index();
-        let objects = &index.bucket(bucket)?.objects;
-        Ok((objects.len(), objects.values().map(|object| object.size()).sum()))
-    }
-
-    /// Writes an object, or changes one: `make` sees what is there and answers with what shall be, or with a refusal that leaves
-    /// everything as it was. Atomic against every other call.
-    pub fn write<E: From<Refusal>>(&self, bucket: &str, key: &str, make: impl FnOnce(Option<&Arc<Object>>) -> Result<Object, E>) -> Result<Arc<Object>, E> {
-        let mut index = self.write_index();
-        let object = self.settled(make(index.bucket(bucket)?.objects.get(key.as_bytes()))?);
-        index.append(Record::object(bucket, key, &object, None))?;
-        index.insert(bucket, key, Arc::clone(&object))?;
-        Ok(object)
-    }
-
-    /// Writes an object of these bytes with plain attributes: for tests that fill a bucket.
-    pub async fn put_bytes(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<Arc<Object>, Refusal> {
-        let mut writer = self.writer();
-        writer.write(&bytes).await?;
-        let (content, digests) = writer.finish().await?;
-        self.write(bucket, key, |_| Ok(self.normal_object(content, digests, Attributes::default())))
-    }
-
-    /// An object written in one request, now: its ETag is the MD5.
-    pub fn normal_object(&self, content: Content, digests: Digests, attributes: Attributes) -> Object {
-        Object {
-            content,
-            etag: digests.md5_hex(),
-            last_modified: self.now(),
-            kind: Kind::Normal,
-            digests,
-            checksum: None,
-            parts: Vec::new(),
-            attributes: Arc::new(attributes),
-        }
-    }
-
-    /// Removes an object if `check` agrees to it; returns what was there.
-    pub fn remove<E: From<Refusal>>(
-        &self,
-        bucket: &str,
-        key: &str,
-        check: impl FnOnce(Option<&Arc<Object>>) -> Result<(), E>,
-    ) -> Result<Option<Arc<Object>>, E> {
-        let mut index = self.write_index();
-        let current = index.bucket(bucket)?.objects.get(key.as_bytes());
-        check(current)?;
-        if current.is_none() {
-            return Ok(None);
-        }
-        index.append(Record::ObjectGone { bucket: bucket.into(), key: key.into() })?;
-        let gone = index.bucket_mut(bucket)?.objects.remove(key.as_bytes());
-        gone.iter().for_each(|object| object.content.release());
-        Ok(gone)
-    }
-
     /// Begins a multipart upload and returns its id.
     pub fn create_upload(&self, bucket: &str, key: &str, attributes: Attributes, checksum: Option<Checksum>) -> Result<String, Refusal> {
-        let now = self.clock.now();
-        let id = format!("{:012X}{}", now.as_millisecond(), self.clock.random_id().to_uppercase());
+        let now = self.calendar.now();
+        let id = format!("{:012X}{}", now.as_millisecond(), self.calendar.clock().random_id().to_uppercase());
         let upload = Upload { key: key.to_owned(), id: id.clone(), initiated: self.now(), attributes, checksum, parts: BTreeMap::new() };
         let mut index = self.write_index();
         index.bucket(bucket)?;
@@ -274,28 +239,6 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the object of an upload: `make` sees the object that is there now and the upload, and answers with what shall be.
-    /// The upload is gone afterwards.
-    pub fn complete<E: From<Refusal>>(
-        &self,
-        bucket: &str,
-        key: &str,
-        id: &str,
-        make: impl FnOnce(Option<&Arc<Object>>, &Upload) -> Result<Object, E>,
-    ) -> Result<Arc<Object>, E> {
-        let mut index = self.write_index();
-        let at = (key.to_owned(), id.to_owned());
-        let held = index.bucket(bucket)?;
-        let upload = held.uploads.get(&at).ok_or(Refusal::NoSuchUpload)?;
-        let object = self.settled(make(held.objects.get(key.as_bytes()), upload)?);
-        index.append(Record::object(bucket, key, &object, Some(id)))?;
-        index.insert(bucket, key, Arc::clone(&object))?;
-        if let Some(upload) = index.bucket_mut(bucket)?.uploads.remove(&at) {
-            release_parts(&upload);
-        }
-        Ok(object)
-    }
-
     /// Throws an upload and its parts away.
     pub fn abort_upload(&self, bucket: &str, key: &str, id: &str) -> Result<(), Refusal> {
         let mut index = self.write_index();
@@ -323,14 +266,6 @@ impl Store {
         Ok(uploads.filter(|upload| upload.key.starts_with(prefix)).filter(follows).take(limit).cloned().collect())
     }
 
-    /// The object as it is kept: the many that carry nothing of their own share one set of attributes.
-    fn settled(&self, mut object: Object) -> Arc<Object> {
-        if object.attributes == self.plain {
-            object.attributes = Arc::clone(&self.plain);
-        }
-        Arc::new(object)
-    }
-
     fn read_index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -354,17 +289,6 @@ impl Index {
             Some(log) => Ok(log.append(&record)?),
             None => Ok(()),
         }
-    }
-
-    fn insert(&mut self, bucket: &str, key: &str, object: Arc<Object>) -> Result<(), Refusal> {
-        object.content.retain();
-        let objects = &mut self.bucket_mut(bucket)?.objects;
-        if let Some(place) = objects.get_mut(key.as_bytes()) {
-            std::mem::replace(place, object).content.release();
-        } else {
-            objects.insert(ObjectKey::from(key), object);
-        }
-        Ok(())
     }
 }
 

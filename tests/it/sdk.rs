@@ -11,6 +11,7 @@ use dragon::devserver::{Cloud, DevServer, Options};
 
 use crate::foreign;
 
+mod ageing;
 mod oss;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

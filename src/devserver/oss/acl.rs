@@ -1,13 +1,16 @@
 //! Access control lists: canned, on buckets and on objects; and what they open to callers without a signature.
 
+use std::sync::Arc;
+
 use super::attributes;
 use super::error::{OssError, OssResult};
 use super::operation::{BucketOperation, ObjectOperation, Operation, Target};
 use super::reply::Reply;
 use super::request::Head;
 use super::xml::Writer;
-use super::{OWNER, OssDialect, write};
+use super::{OWNER, OssDialect, versions, write};
 use crate::devserver::auth::Caller;
+use crate::devserver::store::Object;
 
 /// The bucket property that holds its ACL.
 pub(super) const PROPERTY: &str = "acl";
@@ -68,9 +71,9 @@ impl OssDialect {
     }
 
     /// GetObjectAcl: `default` where the object follows its bucket.
-    pub(super) fn object_acl(&self, target: &Target) -> OssResult<Reply> {
-        let object = self.store.object(&target.bucket, &target.key)?;
-        Ok(document(object.attributes.acl.as_deref().unwrap_or("default")))
+    pub(super) fn object_acl(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        let object = self.store.find(&target.bucket, &target.key, versions::named(head)?)?;
+        document(object.attributes.acl.as_deref().unwrap_or("default")).of_version(object.version_id.as_deref())
     }
 
     /// PutObjectAcl: the ACL travels in `x-oss-object-acl`.
@@ -79,8 +82,9 @@ impl OssDialect {
             return Err(OssError::missing_argument("The x-oss-object-acl header is required."));
         }
         let acl = attributes::object_acl(head)?;
-        self.store.write(&target.bucket, &target.key, |current| write::changed(current, |attributes| attributes.acl = acl))?;
-        Ok(Reply::ok())
+        let change = |object: &Arc<Object>| Ok::<_, OssError>(write::changed(object, |attributes| attributes.acl = acl));
+        let object = self.store.amend(&target.bucket, &target.key, versions::named(head)?, change)?;
+        Reply::ok().of_version(object.version_id.as_deref())
     }
 }
 

@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::request::Head;
 use super::xml::{Element, Writer};
 use super::{OWNER, OssDialect, xml_date};
-use crate::devserver::store::{BucketInfo, ListEntry, ListQuery, Refusal};
+use crate::devserver::store::{BucketInfo, ListQuery, Refusal, VersionEntry};
 
 /// The bucket property that holds its storage class.
 pub(super) const CLASS_PROPERTY: &str = "storage-class";
@@ -118,6 +118,9 @@ impl OssDialect {
             .leaf("CrossRegionReplication", "Disabled");
         xml.open("Owner").leaf("ID", OWNER).leaf("DisplayName", OWNER).close("Owner");
         xml.open("AccessControlList").leaf("Grant", self.acl_of_bucket(bucket)?).close("AccessControlList");
+        if let Some(status) = info.versioning() {
+            xml.leaf("Versioning", status);
+        }
         xml.leaf("Comment", "").close("Bucket").close("BucketInfo");
         Ok(Reply::xml(xml))
     }
@@ -132,21 +135,19 @@ impl OssDialect {
 
     /// GetBucketStat: what each storage class holds.
     pub(super) fn bucket_stat(&self, bucket: &str) -> OssResult<Reply> {
-        let listing = self.store.list(bucket, &ListQuery { limit: usize::MAX, ..ListQuery::default() })?;
-        let objects: Vec<_> = listing
-            .entries
-            .iter()
-            .filter_map(|entry| match entry {
-                ListEntry::Item(_, object) => Some((object.attributes.storage_class.as_deref().unwrap_or(STANDARD), object.size())),
-                ListEntry::Prefix(_) => None,
-            })
-            .collect();
+        let page = self.store.list_versions(bucket, &ListQuery { limit: usize::MAX, ..ListQuery::default() }, "")?;
+        let versions = page.entries.iter().filter_map(|entry| match entry {
+            VersionEntry::Version(_, version, _) => Some(version.object.as_deref()),
+            VersionEntry::Prefix(_) => None,
+        });
+        let objects: Vec<_> =
+            versions.clone().flatten().map(|object| (object.attributes.storage_class.as_deref().unwrap_or(STANDARD), object.size())).collect();
         let uploads = self.store.uploads(bucket, "", ("", ""), usize::MAX)?;
         let mut xml = Writer::new();
         xml.open("BucketStat").leaf("Storage", objects.iter().map(|(_, size)| size).sum::<u64>().to_string());
         xml.leaf("ObjectCount", objects.len().to_string()).leaf("MultipartUploadCount", uploads.len().to_string()).leaf("LiveChannelCount", "0");
         xml.leaf("MultipartPartCount", uploads.iter().map(|upload| upload.parts.len()).sum::<usize>().to_string());
-        xml.leaf("DeleteMarkerCount", "0");
+        xml.leaf("DeleteMarkerCount", versions.filter(Option::is_none).count().to_string());
         // When this was counted; the service has not counted a new bucket yet.
         let counted_at = if objects.is_empty() { 0 } else { self.store.now().as_second() };
         xml.leaf("LastModifiedTime", counted_at.to_string());
@@ -160,14 +161,6 @@ impl OssDialect {
             xml.leaf(&format!("{name}ObjectCount"), of_class().count().to_string());
         }
         xml.close("BucketStat");
-        Ok(Reply::xml(xml))
-    }
-
-    /// GetBucketVersioning: never enabled here, so there is no status.
-    pub(super) fn bucket_versioning(&self, bucket: &str) -> OssResult<Reply> {
-        self.store.bucket(bucket)?;
-        let mut xml = Writer::new();
-        xml.leaf("VersioningConfiguration", "");
         Ok(Reply::xml(xml))
     }
 

@@ -69,8 +69,7 @@ pub(super) fn refuse_on_write(head: &Head) -> OssResult<()> {
 }
 
 /// `x-oss-forbid-overwrite: true` on an object that is there: 409 (protocol.md 2.6).
-pub(super) fn check_overwrite(head: &Head, current: Option<&std::sync::Arc<Object>>) -> OssResult<()> {
-    let forbidden = head.header("x-oss-forbid-overwrite")?.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+pub(super) fn check_overwrite(forbidden: bool, current: Option<&std::sync::Arc<Object>>) -> OssResult<()> {
     if forbidden && current.is_some() { Err(OssError::already_exists()) } else { Ok(()) }
 }
 

@@ -1,10 +1,11 @@
-//! Configurations of buckets: kept and told as they were sent, not acted upon.
+//! Configurations of buckets: kept and told as they were sent. Of them only a lifecycle is acted upon ([`super::lifecycle`]).
 //!
-//! That is what a client of them can be tried against: a lifecycle here expires nothing, a policy forbids nothing.
+//! That is what a client of them can be tried against: a policy here forbids nothing.
 
 use super::OssDialect;
 use super::error::{OssError, OssResult};
 use super::intake::{self, Body};
+use super::lifecycle;
 use super::reply::{Reply, ReplyBody};
 use super::request::Head;
 use super::xml::{Element, Writer};
@@ -31,7 +32,7 @@ enum Absent {
 pub(super) const ALL: &[Configuration] = &[
     Configuration { name: "cors", root: Some("CORSConfiguration"), absent: Absent::Error("NoSuchCORSConfiguration") },
     Configuration { name: "encryption", root: Some("ServerSideEncryptionRule"), absent: Absent::Error("NoSuchServerSideEncryptionRule") },
-    Configuration { name: "lifecycle", root: Some("LifecycleConfiguration"), absent: Absent::Error("NoSuchLifecycle") },
+    Configuration { name: "lifecycle", root: Some(lifecycle::ROOT), absent: Absent::Error("NoSuchLifecycle") },
     Configuration { name: "logging", root: Some("BucketLoggingStatus"), absent: Absent::Document("<BucketLoggingStatus/>") },
     Configuration { name: "policy", root: None, absent: Absent::Error("NoSuchBucketPolicy") },
     Configuration {
@@ -60,7 +61,10 @@ impl OssDialect {
     pub(super) async fn put_configuration(&self, bucket: &str, configuration: &Configuration, head: &Head, body: Body) -> OssResult<Reply> {
         let document = intake::document(head, body).await?;
         if let Some(root) = configuration.root {
-            Element::parse(&document, root)?;
+            let root = Element::parse(&document, root)?;
+            if configuration.name == "lifecycle" {
+                lifecycle::check(&root, head)?;
+            }
         }
         let document = String::from_utf8(document).map_err(|_| OssError::malformed_xml())?;
         self.store.set_bucket_property(bucket, &configuration.property(), Some(document))?;

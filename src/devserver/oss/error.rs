@@ -5,8 +5,10 @@
 use std::borrow::Cow;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::Timestamp;
 
 use super::xml::Writer;
+use super::{header_value, http_date};
 use crate::devserver::store::Refusal;
 
 /// A refusal, as the service would word it.
@@ -135,12 +137,25 @@ impl From<Refusal> for OssError {
         match refusal {
             Refusal::NoSuchBucket => Self::no_such_bucket(),
             Refusal::NoSuchKey => Self::no_such_key(),
+            Refusal::NoSuchVersion => Self::new(404, "NoSuchVersion", "The specified version does not exist."),
+            Refusal::DeleteMarker { version_id, made, asked } => delete_marker(&version_id, made, asked),
             Refusal::NoSuchUpload => Self::no_such_upload(),
             Refusal::BucketExists => Self::new(409, "BucketAlreadyExists", "The requested bucket name is not available."),
             Refusal::BucketNotEmpty => Self::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty.").ec("0015-00000301"),
             Refusal::Disk(error) => Self::internal(format!("the dev server's disk failed: {error}")),
         }
     }
+}
+
+/// A marker hides the object, and cannot be read itself (protocol.md 2.5).
+fn delete_marker(version_id: &str, made: Timestamp, asked: bool) -> OssError {
+    let error = match asked {
+        true => OssError::new(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+            .header("last-modified", header_value(&http_date(made)))
+            .header("allow", HeaderValue::from_static("DELETE")),
+        false => OssError::no_such_key(),
+    };
+    error.header("x-oss-delete-marker", HeaderValue::from_static("true")).header("x-oss-version-id", header_value(version_id))
 }
 
 #[cfg(test)]

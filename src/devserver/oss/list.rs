@@ -1,4 +1,4 @@
-//! Listing objects: GetBucket (v1), ListObjectsV2, ListObjectVersions (of an unversioned bucket).
+//! Listing objects: GetBucket (v1), ListObjectsV2.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::error::{OssError, OssResult};
-use super::read::{class_of, type_name};
+use super::read::{class_of, transition_time, type_name};
 use super::reply::Reply;
 use super::request::Head;
 use super::xml::Writer;
@@ -62,16 +62,16 @@ pub(super) fn max_entries(head: &Head, name: &str, default: usize) -> OssResult<
 }
 
 /// What all three listings ask.
-struct Request<'a> {
+pub(super) struct Request<'a> {
     bucket: &'a str,
     prefix: &'a str,
     delimiter: &'a str,
     max_keys: usize,
-    encoding: Encoding,
+    pub(super) encoding: Encoding,
 }
 
 impl<'a> Request<'a> {
-    fn of(bucket: &'a str, head: &'a Head) -> OssResult<Self> {
+    pub(super) fn of(bucket: &'a str, head: &'a Head) -> OssResult<Self> {
         let text = |name| -> OssResult<&str> { Ok(head.query.text(name)?.unwrap_or_default()) };
         Ok(Self {
             bucket,
@@ -82,7 +82,12 @@ impl<'a> Request<'a> {
         })
     }
 
-    fn opening(&self, xml: &mut Writer, root: &str) {
+    /// What follows a name.
+    pub(super) fn query(&self, after: &'a str) -> ListQuery<'a> {
+        ListQuery { prefix: self.prefix, after, delimiter: self.delimiter, limit: self.max_keys }
+    }
+
+    pub(super) fn opening(&self, xml: &mut Writer, root: &str) {
         xml.open(root).leaf("Name", self.bucket).leaf("Prefix", self.encoding.name(self.prefix));
         xml.leaf("MaxKeys", self.max_keys.to_string()).leaf("Delimiter", self.encoding.name(self.delimiter));
         self.encoding.declare(xml);
@@ -129,36 +134,8 @@ impl OssDialect {
         Ok(Reply::xml(xml))
     }
 
-    /// ListObjectVersions of an unversioned bucket: each object is its own latest version, called `null`.
-    pub(super) fn list_object_versions(&self, bucket: &str, head: &Head) -> OssResult<Reply> {
-        let request = Request::of(bucket, head)?;
-        let marker = head.query.text("key-marker")?.unwrap_or_default();
-        let version_marker = head.query.text("version-id-marker")?.unwrap_or_default();
-        let listing = self.page(&request, marker)?;
-        let mut xml = Writer::new();
-        request.opening(&mut xml, "ListVersionsResult");
-        xml.leaf("KeyMarker", request.encoding.name(marker)).leaf("VersionIdMarker", version_marker).leaf("IsTruncated", listing.truncated.to_string());
-        if let Some(last) = listing.last().filter(|_| listing.truncated) {
-            xml.leaf("NextKeyMarker", request.encoding.name(last)).leaf("NextVersionIdMarker", "null");
-        }
-        for entry in &listing.entries {
-            match entry {
-                ListEntry::Item(key, object) => {
-                    xml.open("Version").leaf("Key", request.encoding.name(key.as_str())).leaf("VersionId", "null").leaf("IsLatest", "true");
-                    self.facts(&mut xml, object);
-                    owner(&mut xml);
-                    xml.close("Version");
-                }
-                ListEntry::Prefix(prefix) => common_prefix(&mut xml, request.encoding, prefix),
-            }
-        }
-        xml.close("ListVersionsResult");
-        Ok(Reply::xml(xml))
-    }
-
     fn page(&self, request: &Request<'_>, after: &str) -> OssResult<Listing<Arc<Object>>> {
-        let query = ListQuery { prefix: request.prefix, after, delimiter: request.delimiter, limit: request.max_keys };
-        Ok(self.store.list(request.bucket, &query)?)
+        Ok(self.store.list(request.bucket, &request.query(after))?)
     }
 
     fn entries(&self, xml: &mut Writer, request: &Request<'_>, listing: &Listing<Arc<Object>>, with_owner: bool) {
@@ -177,7 +154,7 @@ impl OssDialect {
     fn contents(&self, xml: &mut Writer, encoding: Encoding, key: &ObjectKey, object: &Object, with_owner: bool) {
         xml.open("Contents").leaf("Key", encoding.name(key.as_str()));
         self.facts(xml, object);
-        if let Some(state) = restore::state(object, self.clock.now()) {
+        if let Some(state) = restore::state(object, self.store.now()) {
             xml.leaf("RestoreInfo", state);
         }
         if with_owner {
@@ -186,13 +163,16 @@ impl OssDialect {
         xml.close("Contents");
     }
 
-    fn facts(&self, xml: &mut Writer, object: &Object) {
+    pub(super) fn facts(&self, xml: &mut Writer, object: &Object) {
         xml.leaf("LastModified", xml_date(object.last_modified)).leaf("ETag", shown_etag(object)).leaf("Type", type_name(&object.kind));
         xml.leaf("Size", object.size().to_string()).leaf("StorageClass", class_of(object));
+        if let Some(time) = transition_time(object) {
+            xml.leaf("TransitionTime", xml_date(time));
+        }
     }
 }
 
-fn owner(xml: &mut Writer) {
+pub(super) fn owner(xml: &mut Writer) {
     xml.open("Owner").leaf("ID", OWNER).leaf("DisplayName", OWNER).close("Owner");
 }
 

@@ -27,7 +27,8 @@ impl OssDialect {
     pub(super) fn initiate_upload(&self, target: &Target, head: &Head) -> OssResult<Reply> {
         let encoding = Encoding::of(head)?;
         let attributes = self.new_attributes(target, head)?;
-        condition::check_overwrite(head, self.store.object(&target.bucket, &target.key).ok().as_ref())?;
+        let forbidden = self.forbids_overwrite(&target.bucket, head)?;
+        condition::check_overwrite(forbidden, self.store.object(&target.bucket, &target.key).ok().as_ref())?;
         let id = self.store.create_upload(&target.bucket, &target.key, attributes.clone(), None)?;
         let mut xml = Writer::new();
         xml.open("InitiateMultipartUploadResult");
@@ -95,8 +96,9 @@ impl OssDialect {
         // The ACL of the object may come with the Complete.
         let acl = attributes::object_acl(head)?;
         let named = if complete_all { Vec::new() } else { named_parts(&document)? };
+        let forbidden = self.forbids_overwrite(&target.bucket, head)?;
         let object = self.store.complete(&target.bucket, &target.key, upload_id, |current, upload| {
-            condition::check_overwrite(head, current)?;
+            condition::check_overwrite(forbidden, current)?;
             let numbers = if complete_all { upload.parts.keys().copied().collect() } else { check_parts(&named, upload)? };
             self.assemble(upload, &numbers, acl)
         })?;
@@ -105,7 +107,7 @@ impl OssDialect {
         encoding.declare(&mut xml);
         xml.leaf("Location", format!("http://{}/{}", head.host, encoding.name(&target.key))).leaf("Bucket", &target.bucket);
         xml.leaf("Key", encoding.name(&target.key)).leaf("ETag", shown_etag(&object)).close("CompleteMultipartUploadResult");
-        let reply = Reply::xml(xml).with(header::ETAG, value_of(&shown_etag(&object))?);
+        let reply = Reply::xml(xml).with(header::ETAG, value_of(&shown_etag(&object))?).of_version(object.version_id.as_deref())?;
         Ok(match copy::has_crc(&object) {
             true => reply.with("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz)),
             false => reply,

@@ -35,6 +35,7 @@ pub(crate) enum BucketOperation {
     GetAcl,
     PutAcl,
     GetVersioning,
+    PutVersioning,
     ListObjects,
     ListObjectsV2,
     ListObjectVersions,
@@ -150,7 +151,8 @@ impl BucketOperation {
             (&Method::GET, _) if head.query.text("list-type")? == Some("2") => Self::ListObjectsV2,
             (&Method::GET, _) => Self::ListObjects,
             (&Method::PUT, _) if has("acl") => Self::PutAcl,
-            (&Method::PUT, _) => refuse_unknown(head, &["versioning", "live"]).map(|()| Self::Put)?,
+            (&Method::PUT, _) if has("versioning") => Self::PutVersioning,
+            (&Method::PUT, _) => refuse_unknown(head, &["live"]).map(|()| Self::Put)?,
             (&Method::DELETE, _) => refuse_unknown(head, &["live"]).map(|()| Self::Delete)?,
             (&Method::POST, _) if has("delete") => Self::DeleteMultipleObjects,
             _ => return Err(method_not_allowed(head, "bucket")),
@@ -270,6 +272,7 @@ mod tests {
             ("GET /bkt/?prefix=a", bucket(BucketOperation::ListObjects)),
             ("PUT /bkt/", bucket(BucketOperation::Put)),
             ("POST /bkt/?delete=", bucket(BucketOperation::DeleteMultipleObjects)),
+            ("PUT /bkt/?versioning", bucket(BucketOperation::PutVersioning)),
             ("GET /bkt/?live", bucket(BucketOperation::ListLiveChannels)),
             ("GET /?regions", Operation::DescribeRegions),
             ("PUT /bkt/k", object(ObjectOperation::Put)),
@@ -289,7 +292,6 @@ mod tests {
     fn what_is_not_there_is_refused_and_names_are_checked() {
         for (request, code) in [
             ("PUT /bkt/?replication", "NotImplemented"),
-            ("PUT /bkt/?versioning", "NotImplemented"),
             ("GET /bkt/k?x-oss-process=image/resize,w_10", "NotImplemented"),
             ("PUT /bkt/k?partNumber=0&uploadId=U", "InvalidArgument"),
             ("PUT /bkt/k?partNumber=10001&uploadId=U", "InvalidArgument"),

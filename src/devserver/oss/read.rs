@@ -14,8 +14,8 @@ use super::operation::Target;
 use super::range::{self, Extent};
 use super::reply::{Reply, ReplyBody};
 use super::request::Head;
-use super::{OssDialect, copy, gzip, http_date, restore, shown_etag};
-use crate::devserver::store::{Attributes, Kind, Object, Refusal};
+use super::{OssDialect, copy, gzip, http_date, restore, shown_etag, versions};
+use crate::devserver::store::{Attributes, Kind, Object, Refusal, Stored};
 
 /// Query parameters that set a header of a GET's answer.
 const OVERRIDES: &[(&str, HeaderName)] = &[
@@ -29,8 +29,8 @@ const OVERRIDES: &[(&str, HeaderName)] = &[
 
 /// An object as a reader sees it: a symlink shows its target's bytes under its own attributes (protocol.md 2.5).
 struct View {
-    /// What the key names; its attributes are shown.
-    object: Arc<Object>,
+    /// What the key names; its attributes and its version are shown.
+    object: Stored,
     /// Whose bytes, ETag and checksums are shown.
     data: Arc<Object>,
 }
@@ -48,7 +48,7 @@ impl OssDialect {
         if let Some(unchanged) = self.check_read(&view, head)? {
             return Ok(unchanged);
         }
-        restore::check_readable(&view.data, self.clock.now())?;
+        restore::check_readable(&view.data, self.store.now())?;
         let mut headers = self.headers(&view)?;
         for (parameter, name) in OVERRIDES {
             if let Some(value) = head.query.text(parameter)? {
@@ -84,29 +84,19 @@ impl OssDialect {
 
     /// GetObjectMeta: ETag, length, time and CRC only.
     pub(super) fn object_meta(&self, target: &Target, head: &Head) -> OssResult<Reply> {
-        self.check_version(head)?;
-        let object = self.store.object(&target.bucket, &target.key)?;
-        let view = View { data: Arc::clone(&object), object };
+        let object = self.store.find(&target.bucket, &target.key, versions::named(head)?)?;
+        let view = View { data: Arc::clone(&object.object), object };
         let mut headers = self.headers(&view)?;
-        let shown = [header::ETAG.as_str(), header::LAST_MODIFIED.as_str(), "x-oss-hash-crc64ecma"];
+        let shown = [header::ETAG.as_str(), header::LAST_MODIFIED.as_str(), "x-oss-hash-crc64ecma", "x-oss-version-id"];
         let hidden: Vec<HeaderName> = headers.keys().filter(|name| !shown.contains(&name.as_str())).cloned().collect();
         hidden.iter().for_each(|name| drop(headers.remove(name)));
         Ok(Reply { status: StatusCode::OK, headers, body: ReplyBody::HeadOf(view.data.size()) })
     }
 
-    /// Buckets are unversioned: only the current version, called `null`, is there.
-    pub(super) fn check_version(&self, head: &Head) -> OssResult<()> {
-        match head.query.text("versionId")? {
-            None | Some("" | "null") => Ok(()),
-            Some(id) => Err(OssError::new(404, "NoSuchVersion", "The specified version does not exist.").detail("VersionId", id)),
-        }
-    }
-
     fn view(&self, target: &Target, head: &Head) -> OssResult<View> {
-        self.check_version(head)?;
-        let object = self.store.object(&target.bucket, &target.key)?;
+        let object = self.store.find(&target.bucket, &target.key, versions::named(head)?)?;
         let Kind::Symlink { target: link } = &object.kind else {
-            return Ok(View { data: Arc::clone(&object), object });
+            return Ok(View { data: Arc::clone(&object.object), object });
         };
         match self.store.object(&target.bucket, link) {
             Ok(data) if matches!(data.kind, Kind::Symlink { .. }) => {
@@ -153,7 +143,13 @@ impl OssDialect {
         if data.kind == Kind::Appendable {
             headers.insert("x-oss-next-append-position", HeaderValue::from(data.size()));
         }
-        if let Some(state) = restore::state(data, self.clock.now()) {
+        if let Some(id) = &object.version_id {
+            headers.insert("x-oss-version-id", value_of(id)?);
+        }
+        if let Some(time) = transition_time(data) {
+            headers.insert("x-oss-transition-time", value_of(&http_date(time))?);
+        }
+        if let Some(state) = restore::state(data, self.store.now()) {
             headers.insert("x-oss-restore", value_of(&state)?);
         }
         Ok(headers)
@@ -163,6 +159,12 @@ impl OssDialect {
 /// The class an object rests in.
 pub(super) fn class_of(object: &Object) -> &str {
     class_of_attributes(&object.attributes)
+}
+
+/// When a lifecycle rule moved the object. The service tells it only of the classes whose minimum stay counts from then (protocol.md 4).
+pub(super) fn transition_time(object: &Object) -> Option<Timestamp> {
+    let seconds = object.attributes.transitioned_seconds.filter(|_| matches!(class_of(object), "ColdArchive" | "DeepColdArchive"))?;
+    Timestamp::from_second(seconds).ok()
 }
 
 /// The class that attributes name.

@@ -11,7 +11,7 @@ use super::read::class_of;
 use super::reply::Reply;
 use super::request::Head;
 use super::xml::Element;
-use super::{OssDialect, http_date, write};
+use super::{OssDialect, http_date, versions, write};
 use crate::devserver::store::{Object, Restore};
 
 /// Where a restored copy of an archived object is.
@@ -59,8 +59,7 @@ impl OssDialect {
         let now = self.store.now();
         let delay = SignedDuration::try_from(self.restore_delay).unwrap_or(SignedDuration::MAX);
         let mut status = StatusCode::ACCEPTED;
-        self.store.write(&target.bucket, &target.key, |current| {
-            let object = current.ok_or(crate::devserver::store::Refusal::NoSuchKey)?;
+        let object = self.store.amend(&target.bucket, &target.key, versions::named(head)?, |object| {
             if !is_archived(object) {
                 return Err(
                     OssError::new(400, "OperationNotSupported", "The operation is not supported for this resource.").detail("Resource", class_of(object))
@@ -78,10 +77,10 @@ impl OssDialect {
                 }
                 Phase::Frozen => now.saturating_add(delay).unwrap_or(Timestamp::MAX),
             };
-            let expiry = ready.max(now).saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX);
-            write::changed(current, |attributes| attributes.restore = Some(Restore { ready, expiry }))
+            let expiry = ready.max(now).saturating_add(self.store.calendar().days(days)).unwrap_or(Timestamp::MAX);
+            Ok(write::changed(object, |attributes| attributes.restore = Some(Restore { ready, expiry })))
         })?;
-        let reply = Reply::empty(status);
+        let reply = Reply::empty(status).of_version(object.version_id.as_deref())?;
         Ok(match tier {
             Some(tier) => reply.with("x-oss-object-restore-priority", value_of(&tier)?),
             None => reply.with("x-oss-object-restore-priority", HeaderValue::from_static("Standard")),
@@ -89,15 +88,13 @@ impl OssDialect {
     }
 
     /// CleanRestoredObject: the copy is gone at once.
-    pub(super) fn clean_restored(&self, target: &Target) -> OssResult<Reply> {
-        let now = self.clock.now();
-        self.store.write(&target.bucket, &target.key, |current| {
-            if let Some(object) = current
-                && phase(object, now) != Phase::Ready
-            {
+    pub(super) fn clean_restored(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        let now = self.store.now();
+        self.store.amend(&target.bucket, &target.key, versions::named(head)?, |object| {
+            if phase(object, now) != Phase::Ready {
                 return Err(OssError::new(409, "ArchiveRestoreFileStale", "The object is not restored."));
             }
-            write::changed(current, |attributes| attributes.restore = None)
+            Ok(write::changed(object, |attributes| attributes.restore = None))
         })?;
         Ok(Reply::ok())
     }

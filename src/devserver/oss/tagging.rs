@@ -1,5 +1,8 @@
 //! Tags of objects.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::attributes::check_tags;
 use super::error::{OssError, OssResult};
 use super::intake::{self, Body};
@@ -7,19 +10,20 @@ use super::operation::Target;
 use super::reply::Reply;
 use super::request::Head;
 use super::xml::{Element, Writer};
-use super::{OssDialect, write};
+use super::{OssDialect, versions, write};
+use crate::devserver::store::Object;
 
 impl OssDialect {
     /// GetObjectTagging: an empty set where there are none.
-    pub(super) fn object_tagging(&self, target: &Target) -> OssResult<Reply> {
-        let object = self.store.object(&target.bucket, &target.key)?;
+    pub(super) fn object_tagging(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        let object = self.store.find(&target.bucket, &target.key, versions::named(head)?)?;
         let mut xml = Writer::new();
         xml.open("Tagging").open("TagSet");
         for (key, value) in &object.attributes.tags {
             xml.open("Tag").leaf("Key", key).leaf("Value", value).close("Tag");
         }
         xml.close("TagSet").close("Tagging");
-        Ok(Reply::xml(xml))
+        Reply::xml(xml).of_version(object.version_id.as_deref())
     }
 
     /// PutObjectTagging: replaces them all; Last-Modified stays.
@@ -29,13 +33,17 @@ impl OssDialect {
         let text = |tag: &Element, name: &str| tag.child(name).map(|child| child.text.clone());
         let pairs: Option<Vec<(String, String)>> = set.children_named("Tag").map(|tag| Some((text(tag, "Key")?, text(tag, "Value")?))).collect();
         let tags = check_tags(pairs.ok_or_else(OssError::malformed_xml)?)?;
-        self.store.write(&target.bucket, &target.key, |current| write::changed(current, |attributes| attributes.tags = tags))?;
-        Ok(Reply::ok())
+        self.retag(target, head, tags, Reply::ok())
     }
 
     /// DeleteObjectTagging.
-    pub(super) fn delete_object_tagging(&self, target: &Target) -> OssResult<Reply> {
-        self.store.write(&target.bucket, &target.key, |current| write::changed(current, |attributes| attributes.tags.clear()))?;
-        Ok(Reply::no_content())
+    pub(super) fn delete_object_tagging(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        self.retag(target, head, BTreeMap::new(), Reply::no_content())
+    }
+
+    fn retag(&self, target: &Target, head: &Head, tags: BTreeMap<String, String>, done: Reply) -> OssResult<Reply> {
+        let change = |object: &Arc<Object>| Ok::<_, OssError>(write::changed(object, |attributes| attributes.tags = tags));
+        let object = self.store.amend(&target.bucket, &target.key, versions::named(head)?, change)?;
+        done.of_version(object.version_id.as_deref())
     }
 }

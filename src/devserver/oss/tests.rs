@@ -16,6 +16,7 @@ mod listing;
 mod objects;
 mod reading;
 mod uploads;
+mod versions;
 
 /// An OSS with one bucket, `bkt`, and one caller who signs everything.
 struct Cloud {

@@ -13,8 +13,8 @@ use super::intake::{self, Body};
 use super::operation::{Target, check_key};
 use super::reply::Reply;
 use super::request::Head;
-use super::{OssDialect, condition, shown_etag};
-use crate::devserver::store::{Attributes, Content, Digests, Kind, Object, Refusal};
+use super::{OssDialect, condition, shown_etag, versions};
+use crate::devserver::store::{Attributes, Content, Digests, Kind, Object, Refusal, Stored};
 
 impl OssDialect {
     /// PutObject.
@@ -22,10 +22,11 @@ impl OssDialect {
         condition::refuse_on_write(head)?;
         let attributes = self.new_attributes(target, head)?;
         // Refused early where it can be, so that nobody uploads 5 GB for nothing; the verdict that counts is below.
-        condition::check_overwrite(head, self.store.object(&target.bucket, &target.key).ok().as_ref())?;
+        let forbidden = self.forbids_overwrite(&target.bucket, head)?;
+        condition::check_overwrite(forbidden, self.store.object(&target.bucket, &target.key).ok().as_ref())?;
         let (content, digests) = intake::store(head, body, self.store.writer()).await?;
         let object = self.store.write(&target.bucket, &target.key, |current| {
-            condition::check_overwrite(head, current)?;
+            condition::check_overwrite(forbidden, current)?;
             Ok::<_, OssError>(self.store.normal_object(content, digests, attributes))
         })?;
         let mut reply = written(&object)?;
@@ -41,12 +42,13 @@ impl OssDialect {
         // Only the first append sets attributes; in later ones they are not even looked at.
         let attributes = self.new_attributes(target, head);
         let (content, digests) = intake::store(head, body, self.store.writer()).await?;
-        let object = self.store.write(&target.bucket, &target.key, |current| {
+        let forbidden = self.forbids_overwrite(&target.bucket, head)?;
+        let object = self.store.grow(&target.bucket, &target.key, |current| {
             let Some(current) = current else {
                 check_position(position, 0, 0)?;
                 return Ok(self.appended(content, Digests { md5: None, ..digests }, Arc::new(attributes?)));
             };
-            condition::check_overwrite(head, Some(current))?;
+            condition::check_overwrite(forbidden, Some(current))?;
             if current.kind != Kind::Appendable {
                 return Err(OssError::new(409, "ObjectNotAppendable", "The object is not appendable."));
             }
@@ -68,33 +70,40 @@ impl OssDialect {
         let name = head.header("x-oss-symlink-target")?.ok_or_else(|| OssError::missing_argument("The x-oss-symlink-target header is required."))?;
         let bytes: Vec<u8> = percent_decode_str(name).collect();
         let link = check_key(&bytes)?;
+        let forbidden = self.forbids_overwrite(&target.bucket, head)?;
         let attributes = self.new_attributes(target, head)?;
         let (content, digests) = self.store.writer().finish().await.map_err(|error| OssError::from(Refusal::from(error)))?;
         let object = self.store.write(&target.bucket, &target.key, |current| {
-            condition::check_overwrite(head, current)?;
+            condition::check_overwrite(forbidden, current)?;
             let etag = Digests::of(link.as_bytes()).md5_hex();
             let plain = self.store.normal_object(content, digests, attributes);
             Ok::<_, OssError>(Object { kind: Kind::Symlink { target: link }, etag, ..plain })
         })?;
-        Ok(Reply::ok().with(header::ETAG, value_of(&shown_etag(&object))?))
+        Reply::ok().with(header::ETAG, value_of(&shown_etag(&object))?).of_version(object.version_id.as_deref())
     }
 
     /// GetSymlink.
-    pub(super) fn symlink(&self, target: &Target) -> OssResult<Reply> {
-        let object = self.store.object(&target.bucket, &target.key)?;
+    pub(super) fn symlink(&self, target: &Target, head: &Head) -> OssResult<Reply> {
+        let object = self.store.find(&target.bucket, &target.key, versions::named(head)?)?;
         let Kind::Symlink { target: link } = &object.kind else {
             return Err(OssError::new(400, "NotSymlink", "The object is not symlink."));
         };
         let encoded = percent_encoding::percent_encode(link.as_bytes(), percent_encoding::NON_ALPHANUMERIC).to_string();
-        let reply = Reply::ok().with("x-oss-symlink-target", value_of(&encoded)?);
+        let reply = Reply::ok().with("x-oss-symlink-target", value_of(&encoded)?).of_version(object.version_id.as_deref())?;
         Ok(reply.with(header::ETAG, value_of(&shown_etag(&object))?).with(header::LAST_MODIFIED, value_of(&super::http_date(object.last_modified))?))
     }
 
-    /// DeleteObject: 204 also where there was nothing.
+    /// DeleteObject: 204 also where there was nothing. Tells the delete marker that it made, or removed.
     pub(super) fn delete_object(&self, target: &Target, head: &Head) -> OssResult<Reply> {
-        self.check_version(head)?;
-        self.store.remove(&target.bucket, &target.key, |_| Ok::<_, OssError>(()))?;
-        Ok(Reply::no_content())
+        let deleted = self.store.delete(&target.bucket, &target.key, versions::named(head)?, |_| Ok::<_, OssError>(()))?;
+        let reply = Reply::no_content().of_version(deleted.version_id.as_deref())?;
+        Ok(if deleted.marker { reply.with("x-oss-delete-marker", HeaderValue::from_static("true")) } else { reply })
+    }
+
+    /// Whether the request forbids to overwrite. With versioning nothing is ever overwritten, and the header ignored (protocol.md 2.6).
+    pub(super) fn forbids_overwrite(&self, bucket: &str, head: &Head) -> OssResult<bool> {
+        let forbids = head.header("x-oss-forbid-overwrite")?.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Ok(forbids && self.store.bucket(bucket)?.versioning().is_none())
     }
 
     /// What a new object of this bucket carries.
@@ -107,15 +116,14 @@ impl OssDialect {
 }
 
 /// The object that is there, with other attributes and nothing else changed: tags and ACLs do not touch Last-Modified.
-pub(super) fn changed(current: Option<&Arc<Object>>, change: impl FnOnce(&mut Attributes)) -> OssResult<Object> {
-    let current = current.ok_or(Refusal::NoSuchKey)?;
+pub(super) fn changed(current: &Object, change: impl FnOnce(&mut Attributes)) -> Object {
     let mut attributes = Attributes::clone(&current.attributes);
     change(&mut attributes);
-    Ok(Object { attributes: Arc::new(attributes), ..Object::clone(current) })
+    Object { attributes: Arc::new(attributes), ..current.clone() }
 }
 
 /// ETag and CRC-64 of what was written.
-fn written(object: &Object) -> OssResult<Reply> {
+fn written(object: &Stored) -> OssResult<Reply> {
     let reply = Reply::ok().with(header::ETAG, value_of(&shown_etag(object))?);
     Ok(reply.with("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz)))
 }

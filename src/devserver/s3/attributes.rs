@@ -34,6 +34,7 @@ pub(super) fn from_headers(headers: &HeaderMap) -> S3Result<Attributes> {
         acl: text("x-amz-acl")?,
         encryption: encryption(headers)?,
         restore: None,
+        transitioned_seconds: None,
         extra: text("x-amz-website-redirect-location")?.into_iter().map(|location| ("x-amz-website-redirect-location".to_owned(), location)).collect(),
     })
 }
@@ -149,7 +150,7 @@ pub(super) fn to_headers(object: &Object, now: Timestamp) -> S3Result<HeaderMap>
     for (name, value) in encryption_headers(attributes) {
         set(name, value)?;
     }
-    if let Some(restore) = &attributes.restore {
+    if let Some(restore) = attributes.restore.as_ref().filter(|restore| now < restore.expiry) {
         let ongoing = now < restore.ready;
         let expiry = if ongoing { String::new() } else { format!(", expiry-date=\"{}\"", http_date(restore.expiry)) };
         set("x-amz-restore", &format!("ongoing-request=\"{ongoing}\"{expiry}"))?;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use s3s::dto::{
-    self, CreateBucketInput, CreateBucketOutput, GetBucketLocationOutput, GetObjectAclInput, GetObjectAclOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
-    HeadBucketOutput, ListBucketsInput, ListBucketsOutput, PutObjectAclInput, PutObjectAclOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
+    self, CreateBucketInput, CreateBucketOutput, DeleteObjectTaggingOutput, GetBucketLocationOutput, GetObjectAclInput, GetObjectAclOutput,
+    GetObjectTaggingInput, GetObjectTaggingOutput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, PutObjectAclInput, PutObjectAclOutput,
+    PutObjectTaggingInput, PutObjectTaggingOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::checked_tags;
+use super::versions::told;
 use super::{Bridge, owner, stamp};
 
 /// Everybody, in an ACL.
@@ -69,20 +71,20 @@ impl Bridge {
     pub(super) fn get_tags(&self, req: &S3Request<GetObjectTaggingInput>) -> S3Result<S3Response<GetObjectTaggingOutput>> {
         let object = self.readable(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())?;
         let tag = |(name, value): (&String, &String)| dto::Tag { key: Some(name.clone()), value: Some(value.clone()) };
-        Ok(S3Response::new(GetObjectTaggingOutput { tag_set: object.attributes.tags.iter().map(tag).collect(), version_id: None }))
+        Ok(S3Response::new(GetObjectTaggingOutput { tag_set: object.attributes.tags.iter().map(tag).collect(), version_id: told(&object) }))
     }
 
     pub(super) fn put_tags(&self, req: S3Request<PutObjectTaggingInput>) -> S3Result<S3Response<PutObjectTaggingOutput>> {
         let PutObjectTaggingInput { bucket, key, tagging, version_id, .. } = req.input;
         let tags = tagging.tag_set.into_iter().map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default())).collect();
         let tags = checked_tags(tags)?;
-        self.amend(&bucket, &key, version_id.as_deref(), |attributes| attributes.tags = tags)?;
-        Ok(S3Response::new(PutObjectTaggingOutput::default()))
+        let amended = self.amend(&bucket, &key, version_id.as_deref(), |attributes| attributes.tags = tags)?;
+        Ok(S3Response::new(PutObjectTaggingOutput { version_id: told(&amended) }))
     }
 
-    pub(super) fn delete_tags(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<()> {
-        self.amend(bucket, key, version, |attributes| attributes.tags = BTreeMap::new())?;
-        Ok(())
+    pub(super) fn delete_tags(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+        let amended = self.amend(bucket, key, version, |attributes| attributes.tags = BTreeMap::new())?;
+        Ok(S3Response::new(DeleteObjectTaggingOutput { version_id: told(&amended) }))
     }
 
     pub(super) fn get_acl(&self, req: &S3Request<GetObjectAclInput>) -> S3Result<S3Response<GetObjectAclOutput>> {

@@ -1,4 +1,4 @@
-//! Listings: objects (both versions of the call), versions, uploads.
+//! Listings: objects (both versions of the call), uploads.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
-    self, CommonPrefix, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
-    ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    self, CommonPrefix, EncodingType, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+    ListObjectsV2Output,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
@@ -23,12 +23,12 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.')
 
 /// Encodes names where the client asked for it (XML 1.0 cannot hold every key).
 #[derive(Clone, Copy)]
-struct Names {
+pub(super) struct Names {
     encoded: bool,
 }
 
 impl Names {
-    fn new(encoding: Option<&EncodingType>) -> S3Result<Self> {
+    pub(super) fn new(encoding: Option<&EncodingType>) -> S3Result<Self> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { encoded: false }),
             Some("url") => Ok(Self { encoded: true }),
@@ -36,16 +36,16 @@ impl Names {
         }
     }
 
-    fn show(self, name: &str) -> String {
+    pub(super) fn show(self, name: &str) -> String {
         if self.encoded { utf8_percent_encode(name, KEPT).to_string().replace("%20", "+") } else { name.to_owned() }
     }
 
-    fn echo(self, name: Option<&String>) -> Option<String> {
+    pub(super) fn echo(self, name: Option<&String>) -> Option<String> {
         name.map(|name| self.show(name))
     }
 }
 
-fn limit(asked: Option<i32>) -> S3Result<i32> {
+pub(super) fn limit(asked: Option<i32>) -> S3Result<i32> {
     match asked.unwrap_or(PAGE_ENTRIES_MAX) {
         asked if asked < 0 => Err(s3_error!(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")),
         asked => Ok(asked.min(PAGE_ENTRIES_MAX)),
@@ -108,42 +108,6 @@ impl Bridge {
             contents: Some(contents),
             common_prefixes: Some(common_prefixes),
             ..ListObjectsV2Output::default()
-        };
-        Ok(S3Response::new(output))
-    }
-
-    /// Every object as the one version, "null", that an unversioned bucket has of it.
-    pub(super) fn list_versions(&self, req: &S3Request<ListObjectVersionsInput>) -> S3Result<S3Response<ListObjectVersionsOutput>> {
-        let input = &req.input;
-        let (names, max) = (Names::new(input.encoding_type.as_ref())?, limit(input.max_keys)?);
-        let listing = self.page(&input.bucket, input.prefix.as_ref(), input.key_marker.as_deref().unwrap_or(""), input.delimiter.as_ref(), max)?;
-        let next = listing.last().filter(|_| listing.truncated).map(|name| names.show(name));
-        let (contents, common_prefixes) = shown(&listing, names, true);
-        let versions = contents.into_iter().map(|object| dto::ObjectVersion {
-            key: object.key,
-            version_id: Some("null".into()),
-            is_latest: Some(true),
-            e_tag: object.e_tag,
-            last_modified: object.last_modified,
-            size: object.size,
-            owner: object.owner,
-            storage_class: object.storage_class.map(|class| class.as_str().to_owned().into()),
-            ..dto::ObjectVersion::default()
-        });
-        let output = ListObjectVersionsOutput {
-            name: Some(input.bucket.clone()),
-            prefix: Some(names.show(input.prefix.as_deref().unwrap_or(""))),
-            key_marker: Some(names.show(input.key_marker.as_deref().unwrap_or(""))),
-            version_id_marker: input.version_id_marker.clone(),
-            delimiter: names.echo(input.delimiter.as_ref()),
-            max_keys: Some(max),
-            is_truncated: Some(listing.truncated),
-            next_version_id_marker: next.is_some().then(|| "null".to_owned()),
-            next_key_marker: next,
-            encoding_type: input.encoding_type.clone(),
-            versions: Some(versions.collect()),
-            common_prefixes: Some(common_prefixes),
-            ..ListObjectVersionsOutput::default()
         };
         Ok(S3Response::new(output))
     }

@@ -14,7 +14,7 @@ use super::condition::WriteCondition;
 use super::error::range_not_satisfiable;
 use super::read::{put_checksum, value};
 use super::write::source_condition;
-use super::{Bridge, int, owner, stamp};
+use super::{Bridge, int, owner, stamp, versions};
 use crate::devserver::store::{Checksum, Content, Digests, Kind, Object, Part, PartOutline, Upload, hex};
 
 /// Every part but the last holds at least 5 MiB (protocol.md 2.3).
@@ -103,6 +103,7 @@ impl Bridge {
             e_tag: Some(ETag::Strong(object.etag.clone())),
             location: Some(format!("http://{bucket}.s3.localhost/{key}")),
             checksum_type: Some(told.scope.clone().into()),
+            version_id: versions::told(&object),
             ..CompleteMultipartUploadOutput::default()
         };
         set_checksum!(output, &told);

@@ -39,8 +39,7 @@ impl S3 for Bridge {
     }
 
     async fn delete_object_tagging(&self, req: S3Request<dto::DeleteObjectTaggingInput>) -> S3Result<S3Response<dto::DeleteObjectTaggingOutput>> {
-        self.delete_tags(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())?;
-        Ok(S3Response::new(dto::DeleteObjectTaggingOutput::default()))
+        self.delete_tags(&req.input.bucket, &req.input.key, req.input.version_id.as_deref())
     }
 
     async fn delete_objects(&self, req: S3Request<dto::DeleteObjectsInput>) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
@@ -52,13 +51,34 @@ impl S3 for Bridge {
         Ok(S3Response::new(dto::GetBucketAclOutput { grants: Some(bucket::grants(acl.as_deref())), owner: Some(owner()) }))
     }
 
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<dto::GetBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketLifecycleConfigurationOutput>> {
+        self.get_lifecycle(&req)
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<dto::PutBucketLifecycleConfigurationInput>,
+    ) -> S3Result<S3Response<dto::PutBucketLifecycleConfigurationOutput>> {
+        self.put_lifecycle(req)
+    }
+
+    async fn delete_bucket_lifecycle(&self, req: S3Request<dto::DeleteBucketLifecycleInput>) -> S3Result<S3Response<dto::DeleteBucketLifecycleOutput>> {
+        self.delete_lifecycle(&req)
+    }
+
     async fn get_bucket_location(&self, req: S3Request<dto::GetBucketLocationInput>) -> S3Result<S3Response<dto::GetBucketLocationOutput>> {
         self.location(&req.input.bucket)
     }
 
     async fn get_bucket_versioning(&self, req: S3Request<dto::GetBucketVersioningInput>) -> S3Result<S3Response<dto::GetBucketVersioningOutput>> {
-        self.store.bucket(&req.input.bucket)?;
-        Ok(S3Response::new(dto::GetBucketVersioningOutput::default()))
+        self.get_versioning(&req)
+    }
+
+    async fn put_bucket_versioning(&self, req: S3Request<dto::PutBucketVersioningInput>) -> S3Result<S3Response<dto::PutBucketVersioningOutput>> {
+        self.put_versioning(&req)
     }
 
     async fn get_object(&self, req: S3Request<dto::GetObjectInput>) -> S3Result<S3Response<dto::GetObjectOutput>> {

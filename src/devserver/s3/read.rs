@@ -1,7 +1,6 @@
 //! Reading: GetObject, HeadObject, GetObjectAttributes, tags and ACLs.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
@@ -14,8 +13,9 @@ use super::attributes::to_headers;
 use super::checksum::{self, COMPOSITE, set_checksum};
 use super::condition::read_condition;
 use super::error::{named, range_not_satisfiable};
+use super::versions::told;
 use super::{Bridge, int, stamp};
-use crate::devserver::store::{Object, PartOutline};
+use crate::devserver::store::{Object, PartOutline, Stored};
 use crate::devserver::weather::IgnoreRange;
 use crate::devserver::wire::ContentBody;
 
@@ -59,12 +59,8 @@ fn select_part(object: &Object, number: i32) -> S3Result<Selection<'_>> {
 }
 
 impl Bridge {
-    pub(super) fn readable(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Arc<Object>> {
-        if version.is_some_and(|version| version != "null") {
-            self.store.bucket(bucket)?;
-            return Err(s3_error!(NoSuchVersion, "The specified version does not exist."));
-        }
-        Ok(self.store.object(bucket, key)?)
+    pub(super) fn readable(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Stored> {
+        Ok(self.store.find(bucket, key, version)?)
     }
 
     pub(super) fn get(&self, mut req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
@@ -93,6 +89,7 @@ impl Bridge {
             body: Some(StreamingBlob::from(s3s::Body::http_body_unsync(body))),
             content_length: Some(int(selection.range.end - selection.range.start)),
             content_range: content_range(&object, &selection),
+            version_id: told(&object),
             ..GetObjectOutput::default()
         };
         Ok(S3Response::with_headers(output, headers))
@@ -108,12 +105,13 @@ impl Bridge {
         let output = HeadObjectOutput {
             content_length: Some(int(selection.range.end - selection.range.start)),
             content_range: content_range(&object, &selection),
+            version_id: told(&object),
             ..HeadObjectOutput::default()
         };
         Ok(S3Response::with_headers(output, headers))
     }
 
-    fn thawed(&self, object: &Object) -> S3Result<()> {
+    pub(super) fn thawed(&self, object: &Object) -> S3Result<()> {
         let frozen = object.attributes.storage_class.as_deref().is_some_and(|class| FROZEN_CLASSES.contains(&class));
         let now = self.store.now();
         let readable = object.attributes.restore.as_ref().is_some_and(|restore| restore.ready <= now && now < restore.expiry);
@@ -161,6 +159,7 @@ impl Bridge {
             }),
             object_parts: (wants("ObjectParts") && !object.parts.is_empty()).then(|| parts_page(&object, input.part_number_marker, input.max_parts)),
             last_modified: Some(stamp(object.last_modified)),
+            version_id: told(&object),
             ..GetObjectAttributesOutput::default()
         };
         Ok(S3Response::new(output))

@@ -37,7 +37,7 @@ impl Bridge {
                 (now.saturating_add(delay).unwrap_or(Timestamp::MAX), StatusCode::ACCEPTED)
             }
         };
-        let expiry = ready.max(now).saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX);
+        let expiry = ready.max(now).saturating_add(self.store.calendar().days(i64::from(days))).unwrap_or(Timestamp::MAX);
         self.amend(bucket, key, version_id.as_deref(), |attributes| attributes.restore = Some(Restore { ready, expiry }))?;
         let mut response = S3Response::new(RestoreObjectOutput::default());
         response.extensions.insert(Status(status));

@@ -14,8 +14,8 @@ use super::body::{BODY_BYTES_MAX, disk, receive};
 use super::checksum::{self, Algorithm, FULL_OBJECT, set_checksum};
 use super::condition::{ReadCondition, WriteCondition};
 use super::read::{put_checksum, value};
-use super::{Bridge, stamp};
-use crate::devserver::store::{Attributes, Checksum, Digests, Object, Refusal};
+use super::{Bridge, stamp, versions};
+use crate::devserver::store::{Attributes, Checksum, Deleted, Digests, Object, Refusal, Stored};
 
 /// The most keys that one DeleteObjects names.
 const DELETE_KEYS_MAX: usize = 1000;
@@ -40,7 +40,7 @@ impl Bridge {
         for (name, text) in encryption_headers(&object.attributes) {
             headers.insert(name, value(text)?);
         }
-        let output = PutObjectOutput { e_tag: Some(ETag::Strong(object.etag.clone())), ..PutObjectOutput::default() };
+        let output = PutObjectOutput { e_tag: Some(ETag::Strong(object.etag.clone())), version_id: versions::told(&object), ..PutObjectOutput::default() };
         Ok(S3Response::with_headers(output, headers))
     }
 
@@ -54,12 +54,18 @@ impl Bridge {
     }
 
     /// The source of a copy, under its conditions.
-    pub(super) fn copy_source(&self, source: &CopySource, condition: &ReadCondition) -> S3Result<(String, String, Arc<Object>)> {
+    pub(super) fn copy_source(&self, source: &CopySource, condition: &ReadCondition) -> S3Result<(String, String, Stored)> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(s3_error!(NotImplemented, "Only a bucket and a key name the source of a copy here."));
         };
-        let object = self.readable(bucket, key, version_id.as_deref())?;
+        let object = match self.store.find(bucket, key, version_id.as_deref()) {
+            Err(Refusal::DeleteMarker { asked: true, .. }) => {
+                return Err(s3_error!(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id."));
+            }
+            found => found?,
+        };
         condition.check_source(&object)?;
+        self.thawed(&object)?;
         Ok((bucket.to_string(), key.to_string(), object))
     }
 
@@ -73,7 +79,8 @@ impl Bridge {
         }
         let write_condition = WriteCondition::in_headers(&req.headers)?;
         let attributes = copied_attributes(&source, input, &req.headers)?;
-        if source_bucket == input.bucket && source_key == input.key && *source.attributes == attributes && input.metadata_directive.is_none() {
+        let former = matches!(&input.copy_source, CopySource::Bucket { version_id: Some(_), .. });
+        if !former && source_bucket == input.bucket && source_key == input.key && *source.attributes == attributes && input.metadata_directive.is_none() {
             let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
             return Err(s3_error!(InvalidRequest, "{message}"));
         }
@@ -95,7 +102,8 @@ impl Bridge {
             ..dto::CopyObjectResult::default()
         };
         set_checksum!(result, &told);
-        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+        let (version_id, copy_source_version_id) = (versions::told(&object), versions::told(&source));
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), version_id, copy_source_version_id, ..CopyObjectOutput::default() }))
     }
 
     /// A copy keeps the algorithm of its source unless it names another; a composite becomes a full checksum, for it is one piece now.
@@ -111,10 +119,10 @@ impl Bridge {
 
     pub(super) fn delete(&self, req: &S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let DeleteObjectInput { bucket, key, if_match, version_id, .. } = &req.input;
-        refuse_versions(version_id.as_deref())?;
         let condition = WriteCondition { if_match: if_match.clone(), if_none_match: None };
-        self.store.remove(bucket, key, |current| condition.check(current))?;
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        let Deleted { version_id, marker, .. } = self.store.delete(bucket, key, version_id.as_deref(), |current| condition.check(current))?;
+        let version_id = version_id.as_deref().map(str::to_owned);
+        Ok(S3Response::new(DeleteObjectOutput { delete_marker: marker.then_some(true), version_id, ..DeleteObjectOutput::default() }))
     }
 
     pub(super) fn delete_many(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
@@ -126,9 +134,13 @@ impl Bridge {
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for dto::ObjectIdentifier { key, version_id, e_tag, .. } in delete.objects {
             let condition = WriteCondition { if_match: e_tag.map(dto::ETagCondition::ETag), if_none_match: None };
-            let gone = refuse_versions(version_id.as_deref()).and_then(|()| self.store.remove(&bucket, &key, |current| condition.check(current)));
-            match gone {
-                Ok(_) => deleted.push(dto::DeletedObject { key: Some(key), version_id, ..dto::DeletedObject::default() }),
+            match self.store.delete(&bucket, &key, version_id.as_deref(), |current| condition.check(current)) {
+                Ok(done) => deleted.push(dto::DeletedObject {
+                    key: Some(key),
+                    version_id,
+                    delete_marker: done.marker.then_some(true),
+                    delete_marker_version_id: done.version_id.filter(|_| done.marker).map(|id| id.to_string()),
+                }),
                 Err(error) => errors.push(delete_error(key, version_id, &error)),
             }
         }
@@ -139,10 +151,9 @@ impl Bridge {
     }
 
     /// Changes what travels with an object, and nothing else: the service leaves ETag and last modification as they were.
-    pub(super) fn amend(&self, bucket: &str, key: &str, version: Option<&str>, change: impl FnOnce(&mut Attributes)) -> S3Result<Arc<Object>> {
-        refuse_versions(version)?;
-        self.store.write(bucket, key, |current| {
-            let mut object = Object::clone(current.ok_or(Refusal::NoSuchKey)?);
+    pub(super) fn amend(&self, bucket: &str, key: &str, version: Option<&str>, change: impl FnOnce(&mut Attributes)) -> S3Result<Stored> {
+        self.store.amend(bucket, key, version, |current| {
+            let mut object = Object::clone(current);
             change(Arc::make_mut(&mut object.attributes));
             Ok(object)
         })
@@ -151,13 +162,6 @@ impl Bridge {
 
 fn delete_error(key: String, version_id: Option<String>, error: &S3Error) -> dto::Error {
     dto::Error { code: Some(error.code().as_str().to_owned()), message: error.message().map(str::to_owned), key: Some(key), version_id }
-}
-
-fn refuse_versions(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(s3_error!(NoSuchVersion, "The specified version does not exist.")),
-    }
 }
 
 /// Collects the conditions on a copy's source.
@@ -188,5 +192,5 @@ fn copied_attributes(source: &Object, input: &CopyObjectInput, headers: &HeaderM
     let replaces = |directive: Option<&str>| directive.is_some_and(|directive| directive == "REPLACE");
     let base = if replaces(input.metadata_directive.as_ref().map(|directive| directive.as_str())) { asked.clone() } else { (*source.attributes).clone() };
     let tags = if replaces(input.tagging_directive.as_ref().map(|directive| directive.as_str())) { asked.tags } else { source.attributes.tags.clone() };
-    Ok(Attributes { tags, storage_class: asked.storage_class, acl: asked.acl, encryption: asked.encryption, restore: None, ..base })
+    Ok(Attributes { tags, storage_class: asked.storage_class, acl: asked.acl, encryption: asked.encryption, restore: None, transitioned_seconds: None, ..base })
 }

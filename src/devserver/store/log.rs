@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{BlobFile, Content, FileSpan};
 use super::object::{Object, ObjectKey, Part, Upload};
+use super::versions::Version;
 use super::{Bucket, BucketInfo};
 
 const INDEX_NAME: &str = "index.jsonl";
@@ -32,6 +33,20 @@ pub(super) enum Record<'a> {
     Object { bucket: Cow<'a, str>, key: Cow<'a, str>, object: Cow<'a, Object>, blobs: Vec<Blob>, upload: Option<Cow<'a, str>> },
     /// An object is gone.
     ObjectGone { bucket: Cow<'a, str>, key: Cow<'a, str> },
+    /// A version is there, on top of the key's others; without an object it is a delete marker. The upload it was completed from is gone.
+    Version {
+        bucket: Cow<'a, str>,
+        key: Cow<'a, str>,
+        id: Cow<'a, str>,
+        since_seconds: i64,
+        object: Option<Cow<'a, Object>>,
+        blobs: Vec<Blob>,
+        upload: Option<Cow<'a, str>>,
+    },
+    /// A version holds another object now.
+    Amended { bucket: Cow<'a, str>, key: Cow<'a, str>, id: Cow<'a, str>, object: Cow<'a, Object>, blobs: Vec<Blob> },
+    /// A version is gone.
+    VersionGone { bucket: Cow<'a, str>, key: Cow<'a, str>, id: Cow<'a, str> },
     /// An upload was begun.
     Upload { bucket: Cow<'a, str>, upload: Cow<'a, Upload> },
     /// A part is there.
@@ -55,6 +70,23 @@ impl<'a> Record<'a> {
 
     pub(super) fn object(bucket: &'a str, key: &'a str, object: &'a Object, upload: Option<&'a str>) -> Self {
         Self::Object { bucket: bucket.into(), key: key.into(), object: Cow::Borrowed(object), blobs: blobs(&object.content), upload: upload.map(Cow::Borrowed) }
+    }
+
+    pub(super) fn version(bucket: &'a str, key: &'a str, version: &'a Version, upload: Option<&'a str>) -> Self {
+        let object = version.object.as_deref();
+        Self::Version {
+            bucket: bucket.into(),
+            key: key.into(),
+            id: Cow::Borrowed(&version.id),
+            since_seconds: version.since.as_second(),
+            object: object.map(Cow::Borrowed),
+            blobs: object.map(|object| blobs(&object.content)).unwrap_or_default(),
+            upload: upload.map(Cow::Borrowed),
+        }
+    }
+
+    pub(super) fn amended(bucket: &'a str, key: &'a str, id: &'a str, object: &'a Object) -> Self {
+        Self::Amended { bucket: bucket.into(), key: key.into(), id: id.into(), object: Cow::Borrowed(object), blobs: blobs(&object.content) }
     }
 
     pub(super) fn upload(bucket: &'a str, upload: &'a Upload) -> Self {
@@ -110,7 +142,7 @@ pub(super) fn open(dir: &Path) -> io::Result<(BTreeMap<String, Bucket>, Log, Arc
 }
 
 fn named_blobs(buckets: &BTreeMap<String, Bucket>) -> HashSet<String> {
-    let objects = buckets.values().flat_map(|bucket| bucket.objects.values().map(|object| &object.content));
+    let objects = buckets.values().flat_map(|bucket| bucket.all_objects().map(|object| &object.content));
     let parts = buckets.values().flat_map(|bucket| bucket.uploads.values()).flat_map(|upload| upload.parts.values().map(|part| &part.content));
     objects.chain(parts).flat_map(|content| content.files().map(|span| span.file.id.clone())).collect()
 }
@@ -128,12 +160,16 @@ fn sweep(blob_dir: &Path, named: &HashSet<String>) -> io::Result<()> {
 /// The records that make these buckets from nothing.
 fn snapshot(buckets: &BTreeMap<String, Bucket>) -> impl Iterator<Item = Record<'_>> {
     buckets.iter().flat_map(|(name, bucket)| {
-        let objects = bucket.objects.iter().map(move |(key, object)| Record::object(name, key.as_str(), object, None));
+        let plain = bucket.objects.iter().filter(|(key, _)| !bucket.has_history(key.as_str()));
+        let objects = plain.map(move |(key, object)| Record::object(name, key.as_str(), object, None));
+        // The oldest first: each is put on top of those before it.
+        let history = bucket.history.iter();
+        let versions = history.flat_map(move |(key, versions)| versions.iter().rev().map(move |version| Record::version(name, key.as_str(), version, None)));
         let uploads = bucket.uploads.values().flat_map(move |upload| {
             let parts = upload.parts.iter().map(move |(number, part)| Record::part(name, &upload.key, &upload.id, *number, part));
             std::iter::once(Record::upload(name, upload)).chain(parts)
         });
-        std::iter::once(Record::bucket(&bucket.info)).chain(objects).chain(uploads)
+        std::iter::once(Record::bucket(&bucket.info)).chain(objects).chain(versions).chain(uploads)
     })
 }
 
@@ -159,7 +195,7 @@ impl Replay {
         }
         // Releases during the replay must not remove files that a later line names, so the index takes hold only now.
         for bucket in self.buckets.values() {
-            bucket.objects.values().for_each(|object| object.content.retain());
+            bucket.all_objects().for_each(|object| object.content.retain());
             bucket.uploads.values().flat_map(|upload| upload.parts.values()).for_each(|part| part.content.retain());
         }
         Ok(())
@@ -182,7 +218,7 @@ impl Replay {
                 match self.buckets.get_mut(name.as_ref()) {
                     Some(bucket) => bucket.info = info,
                     None => {
-                        self.buckets.insert(name.into_owned(), Bucket { info, objects: BTreeMap::new(), uploads: BTreeMap::new() });
+                        self.buckets.insert(name.into_owned(), Bucket::new(info));
                     }
                 }
             }
@@ -201,6 +237,28 @@ impl Replay {
             Record::ObjectGone { bucket, key } => {
                 if let Some(bucket) = self.buckets.get_mut(bucket.as_ref()) {
                     bucket.objects.remove(key.as_bytes());
+                }
+            }
+            Record::Version { bucket, key, id, since_seconds, object, blobs, upload } => {
+                let content = self.content(blobs);
+                let object = object.map(|object| Arc::new(Object { content, ..object.into_owned() }));
+                let since = Timestamp::from_second(since_seconds).unwrap_or_default();
+                if let Some(bucket) = self.buckets.get_mut(bucket.as_ref()) {
+                    bucket.place(&key, Version { id: id.into(), since, object });
+                    if let Some(id) = upload {
+                        bucket.uploads.remove(&(key.into_owned(), id.into_owned()));
+                    }
+                }
+            }
+            Record::Amended { bucket, key, id, object, blobs } => {
+                let object = Object { content: self.content(blobs), ..object.into_owned() };
+                if let Some(bucket) = self.buckets.get_mut(bucket.as_ref()) {
+                    bucket.amend(&key, &id, Arc::new(object));
+                }
+            }
+            Record::VersionGone { bucket, key, id } => {
+                if let Some(bucket) = self.buckets.get_mut(bucket.as_ref()) {
+                    bucket.take(&key, &id);
                 }
             }
             Record::Upload { bucket, upload } => {

@@ -130,6 +130,8 @@ pub struct Attributes {
     pub encryption: Option<Encryption>,
     /// The state of a thawed copy of an archived object.
     pub restore: Option<Restore>,
+    /// When a lifecycle rule moved the object into its class: seconds since 1970.
+    pub transitioned_seconds: Option<i64>,
     /// Anything else that a dialect must remember, such as a website redirect.
     pub extra: BTreeMap<String, String>,
 }

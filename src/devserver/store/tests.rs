@@ -3,6 +3,8 @@
 use futures::StreamExt as _;
 
 use super::*;
+use crate::clock::Clock;
+use bytes::Bytes;
 
 fn in_memory() -> Store {
     let store = Store::in_memory(Clock::system());
@@ -137,3 +139,5 @@ async fn uploads_are_listed_by_key_then_initiation() {
     assert_eq!(listed(("a", &first)), ["a", "b"]);
     assert!(ids.contains(&first));
 }
+
+mod versions;

@@ -55,14 +55,14 @@ async fn configurations_are_kept_and_told_and_what_is_not_offered_is_refused() {
     let cloud = Cloud::new().await;
     assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.refused(), (404, "NoSuchLifecycle"));
     assert_eq!(cloud.send("PUT /bkt?lifecycle", &[], b"<Other/>").await.refused(), (400, "MalformedXML"));
-    let document = b"<LifecycleConfiguration><Rule><ID>a</ID></Rule></LifecycleConfiguration>";
+    let document = b"<LifecycleConfiguration><Rule><ID>a</ID><Prefix>x</Prefix><Status>Enabled</Status><Expiration><Days>7</Days></Expiration></Rule></LifecycleConfiguration>";
     assert_eq!(cloud.send("PUT /bkt?lifecycle", &[], document).await.status, 200);
     assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.body, document);
     assert_eq!(cloud.send("DELETE /bkt?lifecycle", &[], b"").await.status, 204);
     assert_eq!(cloud.send("GET /bkt?lifecycle", &[], b"").await.refused(), (404, "NoSuchLifecycle"));
     assert!(cloud.send("GET /bkt?tagging", &[], b"").await.text().contains("<TagSet/>"));
     assert_eq!(cloud.send("GET /bkt?live", &[], b"").await.element("IsTruncated"), "false");
-    for request in ["PUT /bkt?versioning", "PUT /bkt?replication", "GET /bkt?inventory"] {
+    for request in ["PUT /bkt?replication", "GET /bkt?inventory"] {
         assert_eq!(cloud.send(request, &[], b"").await.refused(), (400, "NotImplemented"), "{request}");
     }
 }
