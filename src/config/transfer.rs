@@ -217,6 +217,20 @@ impl Copying {
         if copying.checksum && copying.size_only {
             section.problem("size_only", "a job compares either by checksum or by size_only", "");
         }
+        if copying.versions == Some(VersionChoice::All) {
+            let told = [
+                ("no_stamp", copying.no_stamp),
+                ("update", copying.update),
+                ("ignore_existing", copying.ignore_existing),
+                ("checksum", copying.checksum),
+                ("size_only", copying.size_only),
+                ("check_metadata", copying.check_metadata),
+                ("backup_dir", copying.backup_dir.is_some()),
+            ];
+            for (key, _) in told.into_iter().filter(|(_, is_set)| *is_set) {
+                section.problem(key, "it says nothing where whole histories are copied", "leave it out, or set versions = \"latest\"");
+            }
+        }
         if copying.storage_class.is_some() && !copying.class_map.is_empty() {
             section.problem("class_map", "a job names either one storage_class or a class_map", "");
         }

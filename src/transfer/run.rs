@@ -36,7 +36,7 @@ pub async fn run(job: Job, context: Context) -> Result<Report> {
     check_undo(&job, &context)?;
     check_thaw(&job.options)?;
     if job.options.versions == VersionChoice::All {
-        return versions::run(job, context).await;
+        return Box::pin(versions::run(job, context)).await;
     }
     let begun = context.clock.instant();
     let started = context.clock.now();

@@ -26,6 +26,7 @@ mod simulation;
 mod stage;
 mod tier;
 mod transport;
+mod versions;
 mod weather;
 
 /// The binary, told by its environment where both clouds are, and nothing else of this machine: no keys, no proxy.

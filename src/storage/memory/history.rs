@@ -14,7 +14,7 @@ pub(super) const NULL_VERSION: &str = "null";
 
 /// One entry of a key's past.
 pub(super) enum Kept {
-    Data(Object),
+    Data(Box<Object>),
     Marker { version: String, modified: Timestamp },
 }
 
@@ -76,7 +76,7 @@ impl Bucket {
             Versioning::Off => return None,
             Versioning::Enabled | Versioning::Suspended => self.past.entry(key.clone()).or_default(),
         };
-        past.extend(current.map(Kept::Data));
+        past.extend(current.map(|object| Kept::Data(Box::new(object))));
         if self.versioning == Versioning::Suspended {
             past.retain(|kept| kept.version() != NULL_VERSION);
             return None;
@@ -109,7 +109,7 @@ impl Bucket {
                 && matches!(past.last(), Some(Kept::Data(_)))
                 && let Some(Kept::Data(latest)) = past.pop()
             {
-                self.objects.insert(object.key.clone(), latest);
+                self.objects.insert(object.key.clone(), *latest);
             }
             if past.is_empty() {
                 self.past.remove(&object.key);
@@ -121,7 +121,7 @@ impl Bucket {
     /// A version that is not the latest.
     pub(super) fn past_object(&self, key: &Key, version: &str) -> Option<&Object> {
         self.past.get(key)?.iter().find_map(|kept| match kept {
-            Kept::Data(object) if object.version() == version => Some(object),
+            Kept::Data(object) if object.version() == version => Some(&**object),
             _ => None,
         })
     }

@@ -12,7 +12,8 @@ use crate::storage::{List, Version, Versioning};
 
 /// Reads a GetBucketVersioning answer: it has no status where versions were never kept.
 pub(in crate::storage) fn versioning(body: &[u8]) -> Result<Versioning> {
-    let root = Element::parse(body, &["VersioningConfiguration"])?;
+    // moto calls it otherwise.
+    let root = Element::parse(body, &["VersioningConfiguration", "GetBucketVersioningResponse"])?;
     match root.text("Status").map(str::trim).unwrap_or_default() {
         "" => Ok(Versioning::Off),
         "Enabled" => Ok(Versioning::Enabled),
@@ -45,8 +46,8 @@ pub(in crate::storage) fn list_versions(body: &[u8], sent: Option<&VersionMarker
     let url_encoded = is_url_encoded(&root);
     let listed = root.children.iter().filter(|child| matches!(child.name.as_str(), "Version" | "DeleteMarker"));
     let mut versions = listed.map(|element| version(element, url_encoded)).collect::<Result<Vec<_>>>()?;
-    if !is_in_order(&versions) {
-        // Both clouds mix versions and markers in their order; moto lists all versions, and then all markers.
+    if !is_in_order(&versions) || is_apart(&versions) {
+        // Both clouds mix versions and markers in their order; moto, and what is built on s3s, list the ones and then the others.
         versions.sort_by(|a, b| (&a.key, b.is_latest, b.modified).cmp(&(&b.key, a.is_latest, a.modified)));
     }
     let next = match is_truncated(&root)? {
@@ -82,6 +83,13 @@ fn version(element: &Element, url_encoded: bool) -> Result<Version> {
 /// Keys ascend, and the latest is a key's first.
 fn is_in_order(versions: &[Version]) -> bool {
     versions.windows(2).all(|pair| pair[0].key < pair[1].key || pair[0].key == pair[1].key && !pair[1].is_latest)
+}
+
+/// Versions and markers stand in two blocks, and by their times do not belong so. (Times alone decide nothing: S3 dates an object of
+/// parts from when its upload was begun.)
+fn is_apart(versions: &[Version]) -> bool {
+    let blocks = versions.windows(2).filter(|pair| pair[0].is_marker != pair[1].is_marker).count();
+    blocks == 1 && versions.windows(2).any(|pair| pair[0].key == pair[1].key && pair[0].modified < pair[1].modified)
 }
 
 /// Sees to it that a listing of versions is in order within and across pages, and keeps it between its bounds.
@@ -165,6 +173,18 @@ mod tests {
         let markers = [entry("DeleteMarker", "a", "4", true, 4), entry("DeleteMarker", "a", "2", false, 2)].concat();
         let page = page(&format!("<IsTruncated>false</IsTruncated>{versions}{markers}")).expect("a page");
         assert_eq!(told(&page.versions), ["a 4 marker latest", "a 3", "a 2 marker", "a 1", "b 5 latest"]);
+    }
+
+    #[test]
+    fn a_single_key_is_put_in_order_only_where_it_is_plain_that_it_is_not() {
+        let markers = [entry("DeleteMarker", "a", "4", true, 4), entry("DeleteMarker", "a", "2", false, 2)].concat();
+        let versions = [entry("Version", "a", "3", false, 3), entry("Version", "a", "1", false, 1)].concat();
+        let apart = page(&format!("<IsTruncated>false</IsTruncated>{markers}{versions}")).expect("a page");
+        assert_eq!(told(&apart.versions), ["a 4 marker latest", "a 3", "a 2 marker", "a 1"]);
+        // An upload that was begun before the marker was made and completed after it.
+        let parts = [entry("Version", "a", "3", true, 1), entry("DeleteMarker", "a", "2", false, 2), entry("Version", "a", "1", false, 0)].concat();
+        let mixed = page(&format!("<IsTruncated>false</IsTruncated>{parts}")).expect("a page");
+        assert_eq!(told(&mixed.versions), ["a 3 latest", "a 2 marker", "a 1"]);
     }
 
     #[test]
