@@ -84,6 +84,7 @@ pub const CASES: &[Case] = cases![
     multipart::open_uploads_are_listed,
     multipart::attributes_travel,
     multipart::create_only_completion,
+    multipart::parts_are_copied,
 ];
 
 /// Runs every case under `prefix` (which should end in `/` and hold nothing) and fails at the first that does not hold.

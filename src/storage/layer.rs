@@ -43,11 +43,13 @@ pub enum Operation {
     Acl,
     /// [`Archive::restore`].
     Restore,
+    /// [`ServerCopy::copy_part`].
+    CopyPart,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -64,6 +66,7 @@ impl Operation {
         Self::Tags,
         Self::Acl,
         Self::Restore,
+        Self::CopyPart,
     ];
 
     /// The name in errors, logs and metrics.
@@ -85,6 +88,7 @@ impl Operation {
             Self::Tags => "tags",
             Self::Acl => "acl",
             Self::Restore => "restore",
+            Self::CopyPart => "copy part",
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Service, Stora
 mod assemble;
 mod multipart;
 mod passing;
+mod ranged;
 mod read;
 mod renew;
 mod resume;
@@ -233,7 +234,7 @@ impl Copier {
     async fn carry_all(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
         let mut carried = self.carry(info, crc)?;
         if self.options.tags {
-            let tags = self.tags(task, info).await?;
+            let tags = tags_of(&self.source, &ObjectRef::from(&task.source_key), info).await?;
             self.carrier().carry_tags(tags, &mut carried);
         }
         self.with_acl(task, carried).await
@@ -248,18 +249,6 @@ impl Copier {
         }
         self.refuse_losses(&carried)?;
         Ok(carried)
-    }
-
-    /// The tags that go along. OSS counts them in every answer; S3 says nothing to who may not read them, so it is asked.
-    async fn tags(&self, task: &CopyTask, info: &ObjectInfo) -> Result<BTreeMap<String, String>> {
-        let has_none = match info.tags {
-            Some(count) => count == 0,
-            None => self.source.capabilities().service == Service::Oss,
-        };
-        match self.source.details() {
-            Some(tagging) if !has_none => tagging.tags(&ObjectRef::from(&task.source_key)).await,
-            _ => Ok(BTreeMap::new()),
-        }
     }
 
     /// What a copy of this object would have otherwise than the object.
@@ -277,6 +266,18 @@ impl Copier {
             ErrorKind::Changed => error.advise("the object keeps changing: copy it when its writer rests"),
             _ => error,
         }
+    }
+}
+
+/// The tags of an object. OSS counts them in every answer; S3 says nothing to who may not read them, so it is asked.
+async fn tags_of(store: &Arc<dyn Storage>, object: &ObjectRef, info: &ObjectInfo) -> Result<BTreeMap<String, String>> {
+    let has_none = match info.tags {
+        Some(count) => count == 0,
+        None => store.capabilities().service == Service::Oss,
+    };
+    match store.details() {
+        Some(tagging) if !has_none => tagging.tags(object).await,
+        _ => Ok(BTreeMap::new()),
     }
 }
 

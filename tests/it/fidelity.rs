@@ -14,7 +14,9 @@ use dragon::transfer::loss::{Attribute, Fate};
 use dragon::transfer::{Context, Event, Filter, Job, Options, Report, run};
 use futures::StreamExt;
 
-use crate::stage::{Stage, alibaba, amazon};
+use crate::stage::{Stage, alibaba, alibaba_that_copies, amazon, amazon_that_copies};
+
+mod ranges;
 
 /// Both clouds, with buckets `first` and `last` at S3 and `middle` at OSS.
 struct Clouds {
