@@ -15,7 +15,7 @@ use super::copy::{Copier, is_class_refused};
 use super::event::{Action, Event, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
-use super::loss::Change;
+use super::loss::{Attribute, Change};
 use super::parts::{Cutter, Shape};
 use super::plan::{self, Decision, Evidence, Look, Rules};
 use super::report::Report;
@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
 use crate::storage::location::Location;
 use crate::storage::thaw::Archived;
-use crate::storage::{Key, ObjectInfo, ObjectRef};
+use crate::storage::{Key, Kind, ObjectInfo, ObjectRef};
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
@@ -152,6 +152,7 @@ impl Engine {
                     return Ok(What::Skipped);
                 }
                 Decision::Warn(why) => return Ok(What::Warned(why)),
+                Decision::LeaveLink => return Ok(What::LeftLink),
                 Decision::Refuse(why) => return Err(refused(why)),
                 // What a HEAD found licenses no delete: only the source's listing does.
                 Decision::Pass | Decision::Delete => return Ok(What::Passed),
@@ -216,7 +217,10 @@ impl Engine {
         if self.options.dry_run {
             return Ok(What::Planned(task.reason, self.requests(task.size)?, self.foresee(task).await?));
         }
-        if let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.as_bytes(), task.size, &task.storage_class) {
+        // To restore a link would thaw nothing: what it leads to may be archived.
+        if task.kind != Kind::Symlink
+            && let Some(archived) = Archived::of(self.ends.source.storage.capabilities().service, task.source_key.as_bytes(), task.size, &task.storage_class)
+        {
             let stream = self.streams.open().await?;
             let frozen = self.see(&archived).await?;
             stream.done(0);
@@ -398,6 +402,8 @@ pub(crate) enum What {
     /// It was listed at the source and is gone.
     Vanished,
     Warned(&'static str),
+    /// A symbolic link that is not followed.
+    LeftLink,
     /// Only the destination holds it.
     Candidate(Box<Listed>),
 }
@@ -507,6 +513,7 @@ impl Stage for Sync {
                 Step::Pass
             }
             Decision::Warn(why) => done(Ok(What::Warned(why))),
+            Decision::LeaveLink => done(Ok(What::LeftLink)),
             Decision::Refuse(why) => done(Err(refused(why).on_key(Key::from(pairing.key)))),
             Decision::Delete => match &pairing.destination {
                 Side::Present(entry) => done(Ok(What::Candidate(Box::new((*entry).into())))),
@@ -562,6 +569,11 @@ impl Stage for Sync {
                 self.engine.context.tell(Event::Notice(Notice { key: Some(key), message })).await;
             }
             Ok(What::Warned(why)) => self.engine.context.tell(Event::Notice(Notice { key: Some(key), message: why.to_owned() })).await,
+            Ok(What::LeftLink) => {
+                self.report.losses.add(&[Change::lost(Attribute::Link, "symbolic links are left out (--follow-symlinks copies what they lead to)")]);
+                let message = "a symbolic link is not followed".to_owned();
+                self.engine.context.tell(Event::Notice(Notice { key: Some(key), message })).await;
+            }
             Ok(What::Candidate(listed)) => self.candidates.push(&listed.entry()).await?,
             Err(error) => self.failed(Action::Copy, key, size, error).await,
         }

@@ -67,7 +67,9 @@ impl Within {
 
 #[tokio::test]
 async fn what_is_over_one_requests_limit_is_copied_in_its_own_parts() {
-    for (lengths, copied_parts, same_etag) in [(&[900, 900, 900, 50][..], 4, true), (&[990, 10, 990], 3, false), (&[10, 990, 990], 2, false), (&[600; 5], 5, true)] {
+    for (lengths, copied_parts, same_etag) in
+        [(&[900, 900, 900, 50][..], 4, true), (&[990, 10, 990], 3, false), (&[10, 990, 990], 2, false), (&[600; 5], 5, true)]
+    {
         let bench = Within::with(Stated::Crc64, lengths).await;
         let copied = bench.copy().await.expect("a copy");
         assert_eq!((copied.verified(), bench.parts()), (Proof::Crc64Xz, (copied_parts, 0)), "{lengths:?}");
