@@ -17,6 +17,7 @@ use futures::StreamExt;
 use crate::stage::{Stage, alibaba, alibaba_that_copies, amazon, amazon_that_copies};
 
 mod links;
+mod matrix;
 mod ranges;
 
 /// Both clouds, with buckets `first` and `last` at S3 and `middle` at OSS.
