@@ -157,6 +157,44 @@ pub trait ServerCopy: Send + Sync {
     /// Copies an object of `bucket`, pinned to `if_match` where given, with new attributes.
     /// The output's checksums are the service's, and may be absent.
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput>;
+
+    /// Copies bytes of an object into an open upload, as its part `number` (from 1): how what is over [`Self::copy_bytes_max`] is copied.
+    /// The part's checksums are the service's, and may be absent.
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part>;
+}
+
+/// Bytes of an object of the same service.
+#[derive(Debug, Clone)]
+pub struct CopyRange<'a> {
+    /// The bucket that holds it.
+    pub bucket: &'a str,
+    /// The object.
+    pub object: &'a ObjectRef,
+    /// Only if the object is still this one; else [`ErrorKind::Changed`](crate::error::ErrorKind::Changed).
+    pub if_match: Option<&'a ETag>,
+    /// Which of its bytes (end exclusive, not empty, within the object).
+    pub range: Range<u64>,
+}
+
+impl CopyRange<'_> {
+    /// How many bytes it holds.
+    pub fn len(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    /// Whether it holds none, so that nothing can be copied.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The range as both services' header has it: `bytes=FIRST-LAST`, the last one included.
+    #[cfg(feature = "transport")]
+    pub(crate) fn header(&self) -> Result<String> {
+        match self.is_empty() {
+            true => Err(crate::error::Error::invalid("a part that holds no bytes cannot be copied")),
+            false => Ok(format!("bytes={}-{}", self.range.start, self.range.end - 1)),
+        }
+    }
 }
 
 /// Links that let others act for a while.

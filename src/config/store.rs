@@ -184,6 +184,7 @@ fn read_s3(section: &mut Section<'_>, engine: &Engine) -> s3::Options {
         use_dualstack: section.flag("use_dualstack"),
         accelerate: section.flag("accelerate"),
         sign_payload: section.flag("sign_payload"),
+        copy_bytes_max: None,
         client_name: None,
         transport: read_transport(section, engine),
     };
@@ -223,6 +224,7 @@ fn read_oss(section: &mut Section<'_>, engine: &Engine) -> oss::Options {
             metadata_endpoint: section.text("metadata_endpoint"),
         },
         provider: None,
+        copy_bytes_max: None,
         client_name: None,
         request_payer: section.flag("request_payer"),
         sse: section.text("sse"),

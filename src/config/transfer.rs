@@ -55,7 +55,7 @@ pub struct Selection {
     /// Take only what was modified until: 7d (ago), 2026-01-31 or 2026-01-31T12:00:00Z
     #[arg(long, visible_alias = "min-age", value_name = "AGE", value_parser = units::parse_age)]
     pub older_than: Option<Age>,
-    /// Read what symbolic links of a local SRC lead to; else they are left out with a warning
+    /// Read what symbolic links of a local SRC, or of OSS, lead to; else they are left out and counted
     #[arg(long)]
     pub follow_symlinks: bool,
 }
@@ -90,6 +90,7 @@ impl Selection {
         filter.older_than = self.older_than.map(|age| age.moment(now));
         self.rules.fill(&mut filter)?;
         options.filter = filter;
+        options.follow_symlinks = self.follow_symlinks;
         options.shard = self.shard;
         let file = |path: &Option<PathBuf>, separator| path.clone().map(|path| KeyFile { path, separator });
         options.files_from = file(&self.files_from, b'\n').or_else(|| file(&self.files_from0, 0));

@@ -90,6 +90,7 @@ pub const CASES: &[Case] = cases![
     versions::bounds_are_kept,
     versions::each_version_has_its_own,
     versions::what_hides_can_be_removed,
+    multipart::parts_are_copied,
 ];
 
 /// Runs every case under `prefix` (which should end in `/` and hold nothing) and fails at the first that does not hold.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::layer::{self, Operation};
 use super::weather::Weather;
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
-    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId, Version, Versioning, Versions,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, CopyRange, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart,
+    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart,
+    Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -395,6 +395,12 @@ impl ServerCopy for FaultLayer {
         let call = self.begin(Operation::Copy, key).await?;
         let output = layer::server_copy(&*self.inner)?.copy(bucket, source, if_match, key, attributes).await;
         call.end(output, |o| off_by_one(&mut o.checksums)).await
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        let call = self.begin(Operation::CopyPart, &upload.key).await?;
+        let part = layer::server_copy(&*self.inner)?.copy_part(from, upload, number).await;
+        call.end(part, |part| off_by_one(&mut part.checksums)).await
     }
 }
 

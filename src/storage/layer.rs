@@ -51,11 +51,13 @@ pub enum Operation {
     Versioning,
     /// [`Versions::list_versions`]: one page is one call.
     ListVersions,
+    /// [`ServerCopy::copy_part`].
+    CopyPart,
 }
 
 impl Operation {
     /// All of them, each at the index of its discriminant.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::List,
         Self::Head,
         Self::Get,
@@ -76,6 +78,7 @@ impl Operation {
         Self::SetLifecycle,
         Self::Versioning,
         Self::ListVersions,
+        Self::CopyPart,
     ];
 
     /// The name in errors, logs and metrics.
@@ -101,6 +104,7 @@ impl Operation {
             Self::SetLifecycle => "set lifecycle",
             Self::Versioning => "versioning",
             Self::ListVersions => "list versions",
+            Self::CopyPart => "copy part",
         }
     }
 }

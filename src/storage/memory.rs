@@ -15,9 +15,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Account, Acl, Archive, BucketInfo, Capabilities, Condition, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule, Multipart,
-    MultipartLimits, ObjectInfo, ObjectRef, Page, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart,
-    Versioning, Versions,
+    Account, Acl, Archive, BucketInfo, Capabilities, Condition, CopyRange, Deleted, Details, Get, GetOutput, Identity, Key, Lifecycle, List, MetadataRule,
+    Multipart, MultipartLimits, ObjectInfo, ObjectRef, Page, Part, Payload, Presign, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Service, Storage,
+    StoredPart, Upload, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -522,6 +522,17 @@ impl ServerCopy for MemoryStore {
             buckets.get_mut(&self.identity.bucket).ok_or_else(missing)?.commit(key, copy, None)
         };
         copied().map_err(|e| self.told("copy", key, e))
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        let opened = || {
+            let buckets = self.cloud.buckets();
+            let missing = || Error::new(ErrorKind::BucketNotFound, "there is no such bucket");
+            let get = Get { range: Some(from.range.clone()), if_match: from.if_match.cloned() };
+            buckets.get(from.bucket).ok_or_else(missing)?.object(from.object)?.pieces(&get, &self.options)
+        };
+        let payload = opened().map(Payload::from_chunks).map_err(|e| self.told("copy part", &upload.key, e))?;
+        self.upload_part(upload, number, payload, None).await
     }
 }
 

@@ -12,9 +12,9 @@ use futures::stream::{BoxStream, StreamExt};
 use super::layer::{self, Operation};
 use super::payload::ByteStream;
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
-    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId, Version, Versioning, Versions,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, CopyRange, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart,
+    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart,
+    Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, Result, Retry};
@@ -233,6 +233,10 @@ impl ServerCopy for Observe {
 
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
         self.watched(Operation::Copy, key, layer::server_copy(&*self.inner)?.copy(bucket, source, if_match, key, attributes)).await
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        self.watched(Operation::CopyPart, &upload.key, layer::server_copy(&*self.inner)?.copy_part(from, upload, number)).await
     }
 }
 

@@ -21,8 +21,8 @@ use crate::storage::object::{Attributes, ETag, ObjectInfo, ObjectRef};
 use crate::storage::page::Page;
 use crate::storage::payload::Payload;
 use crate::storage::{
-    Acl, Archive, Complete, Deleted, Details, Get, GetOutput, Identity, Lifecycle, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put, PutOutput,
-    RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
+    Acl, Archive, Complete, CopyRange, Deleted, Details, Get, GetOutput, Identity, Lifecycle, List, Multipart, OpenUpload, Part, Presign, PresignMethod, Put,
+    PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 
 mod account;
@@ -71,10 +71,11 @@ struct Bucket {
     unversioned: tokio::sync::OnceCell<bool>,
     identity: Identity,
     capabilities: Capabilities,
+    copy_bytes_max: u64,
 }
 
 impl OssStore {
-    fn new(client: Arc<client::Client>, defaults: headers::WriteDefaults, identity: Identity) -> Self {
+    fn new(client: Arc<client::Client>, defaults: headers::WriteDefaults, identity: Identity, copy_bytes_max: u64) -> Self {
         let capabilities = Capabilities {
             service: Service::Oss,
             ordered_list: true,
@@ -91,7 +92,7 @@ impl OssStore {
             atomic_put: true,
         };
         let home = client::Home::new(&identity.bucket);
-        Self(Arc::new(Bucket { client, home, defaults, unversioned: tokio::sync::OnceCell::new(), identity, capabilities }))
+        Self(Arc::new(Bucket { client, home, defaults, unversioned: tokio::sync::OnceCell::new(), identity, capabilities, copy_bytes_max }))
     }
 }
 
@@ -207,11 +208,15 @@ impl ServerCopy for OssStore {
     }
 
     fn copy_bytes_max(&self) -> u64 {
-        copy::COPY_BYTES_MAX
+        self.0.copy_bytes_max
     }
 
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
         self.0.copy(bucket, source, if_match, key, attributes).await
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        self.0.copy_part(from, upload, number).await
     }
 }
 

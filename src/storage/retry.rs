@@ -22,9 +22,9 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::checksum::Agreement;
 use super::layer::{self, Operation};
 use super::{
-    Acl, Archive, Attributes, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart, ObjectInfo,
-    ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart, Upload,
-    UploadId, Version, Versioning, Versions,
+    Acl, Archive, Attributes, Capabilities, Checksums, Complete, CopyRange, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List, Multipart,
+    ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier, Restoring, ServerCopy, Storage, StoredPart,
+    Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result, Retry as Verdict};
@@ -490,6 +490,11 @@ impl ServerCopy for Retry {
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
         let below = layer::server_copy(self.inner())?;
         self.until_done(Operation::Copy, |_| below.copy(bucket, source, if_match, key, attributes)).await
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        let below = layer::server_copy(self.inner())?;
+        self.until_done(Operation::CopyPart, |_| below.copy_part(from, upload, number)).await
     }
 }
 

@@ -16,9 +16,9 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use futures::stream::BoxStream;
 
 use super::{
-    Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, Deleted, Details, ETag, Get, GetOutput, Identity, Key, Lifecycle, List,
-    MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput, RestoreTier,
-    Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
+    Account, Acl, Archive, Attributes, BucketInfo, Capabilities, Checksums, Complete, CopyRange, Deleted, Details, ETag, Get, GetOutput, Identity, Key,
+    Lifecycle, List, MetadataRule, Multipart, MultipartLimits, ObjectInfo, ObjectRef, OpenUpload, Page, Part, Payload, Presign, PresignMethod, Put, PutOutput,
+    RestoreTier, Restoring, ServerCopy, Service, Storage, StoredPart, Upload, UploadId, Version, Versioning, Versions,
 };
 use crate::clock::Clock;
 #[cfg(doc)]
@@ -312,11 +312,15 @@ impl ServerCopy for S3Store {
     }
 
     fn copy_bytes_max(&self) -> u64 {
-        PUT_BYTES_MAX
+        self.bucket.client.options.copy_bytes_max.unwrap_or(PUT_BYTES_MAX)
     }
 
     async fn copy(&self, bucket: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
         self.told("copy", key, object::copy(&self.bucket, bucket, source, if_match, key, attributes).await)
+    }
+
+    async fn copy_part(&self, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+        self.told("copy part", &upload.key, multipart::copy_part(&self.bucket, from, upload, number).await)
     }
 }
 

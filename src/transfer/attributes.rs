@@ -63,7 +63,11 @@ impl Carrier<'_> {
             attributes.content_disposition.clone_from(&info.attributes.content_disposition);
             attributes.content_encoding.clone_from(&info.attributes.content_encoding);
             attributes.content_language.clone_from(&info.attributes.content_language);
-            attributes.expires.clone_from(&info.attributes.expires);
+            if self.destination.service == Service::ObjectStore && info.attributes.expires.is_some() {
+                changes.push(Change::lost(Attribute::Headers, "the object_store crate has no Expires"));
+            } else {
+                attributes.expires.clone_from(&info.attributes.expires);
+            }
         } else if has_headers(&info.attributes) {
             changes.push(Change::lost(Attribute::Headers, "a file has no content headers"));
         }
@@ -85,6 +89,11 @@ impl Carrier<'_> {
         let lost = |detail: &str| Change::lost(Attribute::Acl, "the destination has no ACL like it: its bucket says who may read the copy").with(detail);
         match acl {
             Acl::Bucket => {}
+            Acl::Canned(word) if self.is_plain() => {
+                if word != "private" {
+                    carried.changes.push(lost(word));
+                }
+            }
             Acl::Canned(word) if word == "private" && self.destination.service == Service::S3 => {}
             Acl::Canned(word)
                 if matches!(word.as_str(), "private" | "public-read" | "public-read-write") || self.source.service == self.destination.service =>
@@ -98,6 +107,13 @@ impl Carrier<'_> {
 
     /// Adds the tags that the destination can hold.
     pub(crate) fn carry_tags(&self, tags: BTreeMap<String, String>, carried: &mut Carried) {
+        if self.is_plain() {
+            if !tags.is_empty() {
+                let names: Vec<_> = tags.keys().map(|name| name.escape_debug().to_string()).collect();
+                carried.changes.push(Change::lost(Attribute::Tags, "the destination has no tags").with(names.join(", ")));
+            }
+            return;
+        }
         let fits = |text: &str| self.destination.service != Service::Oss || text.chars().all(|c| c.is_ascii_alphanumeric() || OSS_TAG_MARKS.contains(c));
         let (kept, left): (BTreeMap<_, _>, BTreeMap<_, _>) = tags.into_iter().partition(|(name, value)| fits(name) && fits(value));
         if !left.is_empty() {
@@ -105,6 +121,11 @@ impl Carrier<'_> {
             carried.changes.push(Change::lost(Attribute::Tags, "OSS holds tags of letters, digits, spaces and +-=._:/ only").with(names.join(", ")));
         }
         carried.attributes.tags = Some(kept);
+    }
+
+    /// Whether the destination holds neither tags nor ACLs: a file system, and what the object_store crate opens.
+    fn is_plain(&self) -> bool {
+        matches!(self.destination.service, Service::Local | Service::ObjectStore)
     }
 
     /// The class to ask the destination for (`None` is the bucket's default), and the one to remember where it does not say it all.
@@ -238,6 +259,9 @@ fn left_behind(info: &ObjectInfo, tags: bool, changes: &mut Vec<Change>) {
     }
     if info.kind == Kind::Appendable {
         changes.push(Change::lost(Attribute::Appendable, "the copy is an ordinary object, to which nothing can be appended"));
+    }
+    if info.kind == Kind::Symlink {
+        changes.push(Change::mapped(Attribute::Link, "the copy of a link is an ordinary object with the bytes of what it leads to"));
     }
 }
 

@@ -27,11 +27,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::End;
 use crate::storage::checksum::Crc64;
 use crate::storage::location::Location;
-use crate::storage::{ETag, Key, ObjectInfo, PutOutput, Service, Storage};
+use crate::storage::{ETag, Key, ObjectInfo, ObjectRef, PutOutput, Service, Storage};
 
 mod assemble;
 mod multipart;
 mod passing;
+mod ranged;
 mod read;
 mod renew;
 mod resume;
@@ -226,7 +227,7 @@ impl Copier {
     async fn carry_all(&self, task: &CopyTask, info: &ObjectInfo, crc: Option<&Crc64>) -> Result<Carried> {
         let mut carried = self.carry(info, crc)?;
         if self.options.tags {
-            let tags = self.tags(task, info).await?;
+            let tags = tags_of(&self.source, &task.source(), info).await?;
             self.carrier().carry_tags(tags, &mut carried);
         }
         self.with_acl(task, carried).await
@@ -241,18 +242,6 @@ impl Copier {
         }
         self.refuse_losses(&carried)?;
         Ok(carried)
-    }
-
-    /// The tags that go along. OSS counts them in every answer; S3 says nothing to who may not read them, so it is asked.
-    async fn tags(&self, task: &CopyTask, info: &ObjectInfo) -> Result<BTreeMap<String, String>> {
-        let has_none = match info.tags {
-            Some(count) => count == 0,
-            None => self.source.capabilities().service == Service::Oss,
-        };
-        match self.source.details() {
-            Some(tagging) if !has_none => tagging.tags(&task.source()).await,
-            _ => Ok(BTreeMap::new()),
-        }
     }
 
     /// What a copy of this object would have otherwise than the object.
@@ -271,6 +260,18 @@ impl Copier {
             ErrorKind::Changed => error.advise("the object keeps changing: copy it when its writer rests"),
             _ => error,
         }
+    }
+}
+
+/// The tags of an object. OSS counts them in every answer; S3 says nothing to who may not read them, so it is asked.
+async fn tags_of(store: &Arc<dyn Storage>, object: &ObjectRef, info: &ObjectInfo) -> Result<BTreeMap<String, String>> {
+    let has_none = match info.tags {
+        Some(count) => count == 0,
+        None => store.capabilities().service == Service::Oss,
+    };
+    match store.details() {
+        Some(tagging) if !has_none => tagging.tags(object).await,
+        _ => Ok(BTreeMap::new()),
     }
 }
 

@@ -178,6 +178,9 @@ pub struct Options {
     pub ignore_existing: bool,
     /// Which keys, sizes and ages take part.
     pub filter: Filter,
+    /// Copy what links of OSS lead to, at one HEAD a link and run. Default: no, they are left out and counted. (A local tree follows its
+    /// links where it was opened so.)
+    pub follow_symlinks: bool,
     /// Only these keys, looked up one by one instead of listing. Never with `delete`.
     pub files_from: Option<KeyFile>,
     /// Only this share of the keys; other hosts do the others. Default: `None`, all of them.
@@ -233,6 +236,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             delete: false,
+            follow_symlinks: false,
             delete_excluded: false,
             delete_limit: DeleteLimit::Default,
             allow_empty_source: false,

@@ -24,6 +24,8 @@ pub enum Attribute {
     Redirect,
     /// That OSS lets more be appended to it.
     Appendable,
+    /// That it is a symbolic link.
+    Link,
     /// What Dragon would like to note in the metadata of its copy.
     Stamp,
 }
@@ -41,6 +43,7 @@ impl Attribute {
             Self::Lock => "lock",
             Self::Redirect => "redirect",
             Self::Appendable => "appendable",
+            Self::Link => "link",
             Self::Stamp => "stamp",
         }
     }

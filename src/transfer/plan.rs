@@ -3,7 +3,9 @@
 //! | source | destination | decision |
 //! |---|---|---|
 //! | unreadable | any | refuse: nothing under it is copied or deleted |
-//! | symlink, device, socket | any | pass over, with a warning |
+//! | symlink of OSS, with `follow_symlinks` | any | look at the source: what HEAD says is its target's, and is compared |
+//! | another symlink | any | leave it out, and count that |
+//! | device, socket | any | pass over, with a warning |
 //! | hidden by a glob | there | pass over; delete where `delete_excluded` |
 //! | hidden by size or age | any | pass over; the source holds it, so it is never deleted |
 //! | there | unknown | look at the destination |
@@ -70,6 +72,8 @@ pub enum Decision {
     Pass,
     /// It cannot take part, and a person should know why.
     Warn(&'static str),
+    /// A symbolic link that is not followed: what it leads to is missing at the destination under this key.
+    LeaveLink,
     /// It should take part and cannot: a failure.
     Refuse(&'static str),
     /// Only the destination holds it: a candidate for deletion.
@@ -131,6 +135,11 @@ impl Rules<'_> {
         self.destination == Service::Local
     }
 
+    /// A local tree that follows its links lists what they lead to; links of OSS are followed here.
+    fn follows_links(&self) -> bool {
+        self.options.follow_symlinks && self.source == Service::Oss
+    }
+
     /// Whether the source's object has sunk to a colder class and its copy has not. What has sunk at the destination by a rule of its
     /// own stays there, and what comes up again at the source does not bring its copy up: that costs.
     fn has_sunk(&self, source: &Entry<'_>, destination: &Entry<'_>) -> bool {
@@ -157,9 +166,11 @@ impl Rules<'_> {
         }
         match source.kind {
             Kind::Unreadable => return Decision::Refuse("it cannot be read at the source; nothing under it is copied, and nothing under it is deleted"),
-            Kind::Symlink => return Decision::Warn("a symbolic link is not followed"),
+            Kind::Symlink if !self.follows_links() => return Decision::LeaveLink,
+            // The listing tells the link's own size and ETag.
+            Kind::Symlink if evidence.source.is_none() => return LOOK_SOURCE,
             Kind::Special => return Decision::Warn("a device, socket or pipe is not copied"),
-            Kind::Object | Kind::Appendable => {}
+            Kind::Object | Kind::Appendable | Kind::Symlink => {}
         }
         if self.options.filter.hides_object(source.size, source.modified) {
             return Decision::Pass;
@@ -611,11 +622,27 @@ mod tests {
             decide(&clouds(&options), &Pairing { key: b"k", source, destination, proved: None }, &Evidence::default())
         };
         assert!(matches!(one(Kind::Unreadable, Side::Absent), Decision::Refuse(_)));
-        assert!(matches!(one(Kind::Symlink, Side::Absent), Decision::Warn(_)));
+        assert!(matches!(one(Kind::Symlink, Side::Absent), Decision::LeaveLink));
         let link = Entry { kind: Kind::Symlink, ..entry("", 1, 0) };
         assert!(matches!(one(Kind::Object, Side::Present(link)), Decision::Refuse(_)));
         let only = Pairing { key: b"k", source: Side::Absent, destination: Side::Present(link), proved: None };
         assert_eq!(decide(&clouds(&options), &only, &Evidence::default()), Decision::Pass);
+    }
+
+    #[test]
+    fn a_link_of_oss_is_followed_as_what_head_says_of_it() {
+        let options = Options { follow_symlinks: true, ..Options::default() };
+        let (link, target) = (Entry { kind: Kind::Symlink, ..entry("", 0, 0) }, Entry { kind: Kind::Symlink, ..entry(MD5_A, 7, 1) });
+        let oss = Rules { source: Service::Oss, ..clouds(&options) };
+        let pairing = |source| Pairing { key: b"k", source: Side::Present(source), destination: Side::Absent, proved: None };
+        assert_eq!(decide(&oss, &pairing(link), &Evidence::default()), LOOK_SOURCE);
+        let here = info(target);
+        let looked = Evidence { source: Some(&here), ..Evidence::default() };
+        assert_eq!(decide(&oss, &pairing(target), &looked), Decision::Copy(Reason::Absent));
+        let held = Pairing { destination: Side::Present(entry(MD5_A, 7, 2)), ..pairing(target) };
+        assert_eq!(decide(&oss, &held, &looked), Decision::Skip);
+        let local = Rules { source: Service::Local, ..clouds(&options) };
+        assert_eq!(decide(&local, &pairing(link), &Evidence::default()), Decision::LeaveLink, "a tree's own links are followed by its store");
     }
 
     #[test]

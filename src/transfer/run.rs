@@ -104,8 +104,8 @@ fn fingerprint(job: &Job) -> Option<u64> {
     if options.delete || options.dry_run || options.files_from.is_some() || !ordered {
         return None;
     }
-    let Options { compare, update, ignore_existing, filter, shard, storage_class, encryption, acl, tags, stamp, .. } = options;
-    let text = format!("{compare:?} {update} {ignore_existing} {filter:?} {shard:?} {storage_class:?} {encryption:?} {acl:?} {tags} {stamp}");
+    let Options { compare, update, ignore_existing, follow_symlinks, filter, shard, storage_class, encryption, acl, tags, stamp, .. } = options;
+    let text = format!("{compare:?} {update} {ignore_existing} {follow_symlinks} {filter:?} {shard:?} {storage_class:?} {encryption:?} {acl:?} {tags} {stamp}");
     Some(Crc64::of(text.as_bytes()).xz)
 }
 

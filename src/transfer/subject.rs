@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
 use crate::storage::checksum::{Agreement, Checksums, Crc64Hasher, Proof};
 use crate::storage::location::Location;
-use crate::storage::{ETag, Get, Key, ObjectInfo, ObjectRef, Service, Storage};
+use crate::storage::{ETag, Get, Key, Kind, ObjectInfo, ObjectRef, Service, Storage};
 
 /// The two places of a transfer.
 #[derive(Debug, Clone)]
@@ -132,7 +132,8 @@ impl Subject {
         if look.source {
             match here? {
                 Some(info) => {
-                    if !matches!(self.source, Side::Present(_)) {
+                    // A link's listing tells of the link, HEAD of what it leads to.
+                    if !matches!(&self.source, Side::Present(listed) if listed.kind != Kind::Symlink) {
                         self.source = Side::Present(Listed::of(self.key.clone(), &info));
                     }
                     self.here = Some(info);

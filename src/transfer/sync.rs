@@ -15,7 +15,7 @@ use super::copy::{Copier, is_class_refused};
 use super::event::{Action, Event, Foreseen, Notice, ObjectEvent, Status};
 use super::job::{Context, Options};
 use super::join::{Pairing, Side};
-use super::loss::Change;
+use super::loss::{Attribute, Change};
 use super::parts::{Cutter, Shape};
 use super::plan::{self, Decision, Evidence, Look, Rules};
 use super::report::Report;
@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{End, Proved};
 use crate::storage::location::Location;
 use crate::storage::thaw::Archived;
-use crate::storage::{Key, ObjectInfo};
+use crate::storage::{Key, Kind, ObjectInfo};
 
 /// A store that refuses each of this many objects refuses all of them.
 const DENIED_FIRST_MAX: u64 = 100;
@@ -152,6 +152,7 @@ impl Engine {
                     return Ok(What::Skipped);
                 }
                 Decision::Warn(why) => return Ok(What::Warned(why)),
+                Decision::LeaveLink => return Ok(What::LeftLink),
                 Decision::Refuse(why) => return Err(refused(why)),
                 // What a HEAD found licenses no delete: only the source's listing does.
                 Decision::Pass | Decision::Delete => return Ok(What::Passed),
@@ -217,9 +218,12 @@ impl Engine {
         if self.options.dry_run {
             return self.foretell(task, replaced).await;
         }
-        let frozen = self.frozen(task).await?;
-        if frozen != Frozen::Readable {
-            return Ok(What::Frozen(frozen));
+        // To restore a link would thaw nothing: what it leads to may be archived.
+        if task.kind != Kind::Symlink {
+            let frozen = self.frozen(task).await?;
+            if frozen != Frozen::Readable {
+                return Ok(What::Frozen(frozen));
+            }
         }
         let _claim = self.context.claims.take(&task.destination_key).await;
         if let Some(held) = replaced {
@@ -419,6 +423,8 @@ pub(crate) enum What {
     /// It was listed at the source and is gone.
     Vanished,
     Warned(&'static str),
+    /// A symbolic link that is not followed.
+    LeftLink,
     /// Only the destination holds it.
     Candidate(Box<Listed>),
     /// A delete marker was made, as one of the history that is copied: this version. A dry run would make it.
@@ -530,6 +536,7 @@ impl Stage for Sync {
                 Step::Pass
             }
             Decision::Warn(why) => done(Ok(What::Warned(why))),
+            Decision::LeaveLink => done(Ok(What::LeftLink)),
             Decision::Refuse(why) => done(Err(refused(why).on_key(Key::from(pairing.key)))),
             Decision::Delete => match &pairing.destination {
                 Side::Present(entry) => done(Ok(What::Candidate(Box::new((*entry).into())))),
@@ -591,6 +598,11 @@ impl Stage for Sync {
                 let status = if self.engine.options.dry_run { Status::Planned } else { Status::Ok };
                 let event = ObjectEvent { version, reason: Some(Reason::Version), ..ObjectEvent::new(Action::Delete, status, key, size) };
                 self.engine.context.tell(Event::Object(Box::new(event))).await;
+            }
+            Ok(What::LeftLink) => {
+                self.report.losses.add(&[Change::lost(Attribute::Link, "symbolic links are left out (--follow-symlinks copies what they lead to)")]);
+                let message = "a symbolic link is not followed".to_owned();
+                self.engine.context.tell(Event::Notice(Notice { key: Some(key), message })).await;
             }
             Ok(What::Candidate(listed)) => self.candidates.push(&listed.entry()).await?,
             Err(error) => self.failed(Action::Copy, key, size, error).await,

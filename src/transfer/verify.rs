@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Proved;
 use crate::storage::checksum::Agreement;
 use crate::storage::location::Location;
-use crate::storage::{Checksums, ETag, Entry, Key, Kind, ObjectInfo};
+use crate::storage::{Checksums, ETag, Entry, Key, Kind, ObjectInfo, Service};
 
 /// What a pairing comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ struct Rules<'a> {
     options: &'a Options,
     deep: bool,
     a_local_end: bool,
+    /// Links of OSS at the source are followed.
+    follows_links: bool,
 }
 
 const LOOK_BOTH: Judgement = Judgement::Look(Look { source: true, destination: true, read: false });
@@ -65,7 +67,12 @@ fn judge(rules: &Rules<'_>, pairing: &Pairing<'_>, evidence: &Evidence<'_>) -> J
     if filter.hides_key(pairing.key) {
         return Judgement::Pass;
     }
-    for side in [&pairing.source, &pairing.destination] {
+    // A link of OSS is compared as what it leads to, which its listing does not tell.
+    let followed = rules.follows_links && matches!(&pairing.source, Side::Present(entry) if entry.kind == Kind::Symlink);
+    if followed && evidence.source.is_none() {
+        return Judgement::Look(Look { source: true, ..Look::default() });
+    }
+    for side in [Some(&pairing.source).filter(|_| !followed), Some(&pairing.destination)].into_iter().flatten() {
         match side {
             Side::Present(entry) if entry.kind == Kind::Unreadable => return Judgement::Refuse("it cannot be read, and what is under it is unknown"),
             Side::Present(entry) if matches!(entry.kind, Kind::Symlink | Kind::Special) => {
@@ -160,7 +167,12 @@ struct Shared {
 
 impl Shared {
     fn rules(&self) -> Rules<'_> {
-        Rules { options: &self.options, deep: self.deep, a_local_end: self.ends.source_is_local() || self.ends.destination_is_local() }
+        Rules {
+            options: &self.options,
+            deep: self.deep,
+            a_local_end: self.ends.source_is_local() || self.ends.destination_is_local(),
+            follows_links: self.options.follow_symlinks && self.ends.source.storage.capabilities().service == Service::Oss,
+        }
     }
 
     /// Compares one key, as one stream.

@@ -14,7 +14,11 @@ use dragon::transfer::loss::{Attribute, Fate};
 use dragon::transfer::{Context, Event, Filter, Job, Options, Report, run};
 use futures::StreamExt;
 
-use crate::stage::{Stage, alibaba, amazon};
+use crate::stage::{Stage, alibaba, alibaba_that_copies, amazon, amazon_that_copies};
+
+mod links;
+mod matrix;
+mod ranges;
 
 /// Both clouds, with buckets `first` and `last` at S3 and `middle` at OSS.
 struct Clouds {
@@ -37,18 +41,25 @@ impl Clouds {
     }
 
     async fn sync(&self, source: &Arc<dyn Storage>, destination: &Arc<dyn Storage>, options: Options) -> Report {
+        self.sync_told(source, destination, options).await.0
+    }
+
+    /// The same, with what was said of the objects that failed.
+    async fn sync_told(&self, source: &Arc<dyn Storage>, destination: &Arc<dyn Storage>, options: Options) -> (Report, Vec<String>) {
         let place = |store: &Arc<dyn Storage>| Location::new(store.clone(), Key::EMPTY);
         let job = Job { options, ..Job::new(place(source), place(destination)) };
         let (events, mut told) = tokio::sync::mpsc::channel(1024);
         let report = Box::pin(run(job, Context { events: Some(events), ..Context::default() })).await.expect("a run");
+        let mut errors = Vec::new();
         while let Some(event) = told.recv().await {
             if let Event::Object(object) = event
                 && let Some(error) = object.error
             {
                 println!("{}: {error}", object.key);
+                errors.push(error.to_string());
             }
         }
-        report
+        (report, errors)
     }
 }
 

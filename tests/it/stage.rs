@@ -8,11 +8,17 @@ use dragon::storage::{oss, s3};
 
 /// The S3 side's account, as a library user opens it.
 pub(crate) async fn amazon(server: &DevServer) -> s3::S3Account {
+    amazon_that_copies(server, None).await
+}
+
+/// The same, asked to copy no more bytes at once than that.
+pub(crate) async fn amazon_that_copies(server: &DevServer, copy_bytes_max: Option<u64>) -> s3::S3Account {
     let options = s3::Options {
         endpoints: vec![server.s3_endpoint()],
         region: Some("us-east-1".into()),
         access_key_id: Some("dragon".into()),
         secret_access_key: Some("dragon-secret".into()),
+        copy_bytes_max,
         ..s3::Options::default()
     };
     Box::pin(s3::S3Account::open(options, Clock::system())).await.expect("an account")
@@ -20,8 +26,13 @@ pub(crate) async fn amazon(server: &DevServer) -> s3::S3Account {
 
 /// The OSS side's account.
 pub(crate) fn alibaba(server: &DevServer) -> oss::OssAccount {
+    alibaba_that_copies(server, None)
+}
+
+/// The same, asked to copy no more bytes at once than that.
+pub(crate) fn alibaba_that_copies(server: &DevServer, copy_bytes_max: Option<u64>) -> oss::OssAccount {
     let credentials = oss::credentials::Options { access_key_id: Some("dragon".into()), access_key_secret: Some("dragon-secret".into()), ..Default::default() };
-    let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, ..oss::Options::default() };
+    let options = oss::Options { endpoints: vec![server.oss_endpoint()], credentials, copy_bytes_max, ..oss::Options::default() };
     oss::OssAccount::open_in(options, &oss::credentials::Environment::default(), Clock::system()).expect("an account")
 }
 

@@ -6,7 +6,7 @@ use futures::stream::TryStreamExt;
 use super::{Bench, ensure, pattern, refused};
 use crate::error::{ErrorKind, Result};
 use crate::storage::checksum::{Agreement, Crc64};
-use crate::storage::{Attributes, Complete, Condition, List, Multipart, OpenUpload, Part, Payload, Upload};
+use crate::storage::{Attributes, Complete, Condition, CopyRange, ETag, List, Multipart, OpenUpload, Part, Payload, Upload};
 
 /// The smallest part, if there are parts; small even where there is no minimum.
 fn part_len(bench: &Bench) -> Option<usize> {
@@ -161,6 +161,43 @@ pub async fn create_only_completion(bench: &Bench) -> Result<()> {
     ensure!(matches!(&completed, Err(e) if matches!(e.kind(), ErrorKind::Exists | ErrorKind::Unsupported)), "must be refused: {completed:?}");
     ensure!(bench.read(&upload.key).await? == b"first", "the object was replaced");
     Ok(())
+}
+
+/// A service that copies by itself fills parts with ranges of an object it holds, pinned, next to parts that were sent.
+pub async fn parts_are_copied(bench: &Bench) -> Result<()> {
+    let (Some(multipart), Some(part_len), Some(server)) = (bench.store.multipart(), part_len(bench), bench.store.server_copy()) else { return Ok(()) };
+    let identity = bench.store.identity();
+    if !server.can_copy_from(identity) {
+        return Ok(());
+    }
+    let (whole, tail) = (pattern(2 * part_len + 9, 4), pattern(5, 5));
+    let (source, etag) = (bench.object("from + here"), bench.put("from + here", whole.clone()).await?.etag);
+    let upload = begin(bench, multipart, "to").await?;
+    let piece = |range: std::ops::Range<usize>, if_match| CopyRange {
+        bucket: &identity.bucket,
+        object: &source,
+        if_match,
+        range: range.start as u64..range.end as u64,
+    };
+    let other = ETag::new("0123456789abcdef0123456789abcdef");
+    refused(server.copy_part(&piece(0..part_len, Some(&other)), &upload, 1).await, ErrorKind::Changed, "a part of another object")?;
+    let missing = bench.object("nothing");
+    let nothing = CopyRange { object: &missing, ..piece(0..part_len, None) };
+    refused(server.copy_part(&nothing, &upload, 1).await, ErrorKind::NotFound, "a part of nothing")?;
+    let mut parts = Vec::new();
+    for (number, range) in [(2, 0..part_len), (1, part_len + 9..whole.len())] {
+        let part = server.copy_part(&piece(range.clone(), Some(&etag)), &upload, number).await?;
+        ensure!(part.number == number && part.size == part_len as u64, "a part that was copied is told as {part:?}");
+        let verdict = part.checksums.agreement(&Crc64::of(&whole[range]).checksums());
+        ensure!(!matches!(verdict, Agreement::Different(_)), "part {number} is stated with a wrong checksum");
+        parts.insert(0, part);
+    }
+    parts.push(multipart.upload_part(&upload, 3, Payload::from(tail.clone()), None).await?);
+    multipart.complete(&upload, &parts, Complete::default()).await?;
+    let meant = [&whole[part_len + 9..], &whole[..part_len], &tail].concat();
+    ensure!(bench.read(&upload.key).await? == meant, "the object is not the ranges in part order");
+    let gone = server.copy_part(&piece(0..part_len, None), &upload, 1).await;
+    refused(gone, ErrorKind::UploadNotFound, "a part of an upload that was completed").map(drop)
 }
 
 async fn open(bench: &Bench, multipart: &dyn Multipart) -> Result<Vec<OpenUpload>> {

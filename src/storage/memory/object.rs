@@ -193,14 +193,19 @@ impl Object {
     }
 
     pub(super) fn open(&self, get: &Get, options: &MemoryOptions) -> Result<GetOutput> {
+        let body = stream::iter(self.pieces(get, options)?).map(Ok).boxed();
+        Ok(GetOutput { info: self.told(options.clock.now()), range: get.range.clone().unwrap_or(0..self.info.size), body })
+    }
+
+    /// The bytes that a reader asks for.
+    pub(super) fn pieces(&self, get: &Get, options: &MemoryOptions) -> Result<Vec<Bytes>> {
         check_match(&self.info, get.if_match.as_ref())?;
         self.check_readable(options)?;
         let range = get.range.clone().unwrap_or(0..self.info.size);
         if get.range.is_some() && (range.is_empty() || range.end > self.info.size) {
             return Err(Error::invalid(format!("the range {}..{} is not within {} bytes", range.start, range.end, self.info.size)));
         }
-        let body = stream::iter(self.slices(&range)).map(Ok).boxed();
-        Ok(GetOutput { info: self.told(options.clock.now()), range, body })
+        Ok(self.slices(&range))
     }
 
     fn slices(&self, range: &Range<u64>) -> Vec<Bytes> {

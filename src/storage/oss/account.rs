@@ -8,6 +8,7 @@ use http::Method;
 
 use super::OssStore;
 use super::client::{Client, Home, Request, choose_region};
+use super::copy::COPY_BYTES_MAX;
 use super::credentials::{CredentialsProvider, Environment, chain};
 use super::endpoint::{Endpoint, plain_region};
 use super::headers::WriteDefaults;
@@ -27,6 +28,7 @@ pub struct OssAccount {
     client: Arc<Client>,
     defaults: WriteDefaults,
     identity: Identity,
+    copy_bytes_max: u64,
 }
 
 impl OssAccount {
@@ -55,7 +57,12 @@ impl OssAccount {
         let endpoint = endpoints.first().map(|e| e.host_and_port().to_owned()).unwrap_or_default();
         let client = Client::open(&options, endpoints, region, provider, clock)?;
         let identity = Identity { service: Service::Oss, endpoint, account, bucket: String::new() };
-        Ok(Self { client: Arc::new(client), defaults: WriteDefaults::new(&options), identity })
+        Ok(Self {
+            client: Arc::new(client),
+            defaults: WriteDefaults::new(&options),
+            identity,
+            copy_bytes_max: options.copy_bytes_max.unwrap_or(COPY_BYTES_MAX),
+        })
     }
 
     /// The region that requests are signed for: as given, else as the endpoint says.
@@ -72,7 +79,7 @@ impl OssAccount {
     pub fn store(&self, name: &str) -> Result<OssStore> {
         check_name(name)?;
         let identity = Identity { bucket: name.to_owned(), ..self.identity.clone() };
-        Ok(OssStore::new(Arc::clone(&self.client), self.defaults.clone(), identity))
+        Ok(OssStore::new(Arc::clone(&self.client), self.defaults.clone(), identity, self.copy_bytes_max))
     }
 }
 

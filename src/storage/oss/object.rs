@@ -41,10 +41,26 @@ impl Bucket {
     pub(super) async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo> {
         self.check_key(&object.key)?;
         let request = Request::new("head", Method::HEAD, Some(&object.key)).with_some("versionId", object.version.as_ref());
-        let response = self.send(&request).await?;
+        let response = match self.send(&request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.tell_target(object, error).await),
+        };
         let headers = Headers(&response.head.headers);
         let size = headers.length().ok_or_else(|| self.place(&request, Error::integrity("OSS did not say how long the object is")))?;
         Ok(headers.info(size))
+    }
+
+    /// Names what a link leads to, where it leads to nothing or to another link: OSS follows one link only.
+    async fn tell_target(&self, object: &ObjectRef, error: Error) -> Error {
+        if !error.answer().is_some_and(|answer| matches!(answer.code.as_str(), "SymlinkTargetNotExist" | "InvalidTargetType")) {
+            return error;
+        }
+        let request = Request::new("read link", Method::GET, Some(&object.key)).flag("symlink").with_some("versionId", object.version.as_ref());
+        let Ok(response) = self.send(&request).await else { return error };
+        let target = response.header("x-oss-symlink-target").unwrap_or_default();
+        let target = percent_encoding::percent_decode_str(target).decode_utf8_lossy().escape_debug().to_string();
+        let why = if error.answer().is_some_and(|answer| answer.code == "InvalidTargetType") { "is a link as well" } else { "is not there" };
+        self.place(&request, Error::new(error.kind(), format!("it is a link to '{target}', which {why}"))).advise("mend or remove the link, or exclude it")
     }
 
     pub(super) async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>> {

@@ -27,6 +27,8 @@ pub struct Options {
     pub credentials: credentials::Options,
     /// A caller's own source of credentials; it takes the place of `credentials`.
     pub provider: Option<Arc<dyn CredentialsProvider>>,
+    /// Largest object that one copy request is asked for, in bytes; a larger one is copied in parts. `None`: 1 GiB, which OSS itself takes.
+    pub copy_bytes_max: Option<u64>,
     /// Who asks, in the user agent: a job and its host.
     pub client_name: Option<String>,
     /// Agree to pay for requests to buckets whose owner does not (`x-oss-request-payer`).

@@ -112,6 +112,10 @@ pub(super) fn judge(status: u16, code: &str, message: &str) -> (ErrorKind, &'sta
         }
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "InvalidPart" | "InvalidPartOrder" => (K::Integrity, ""),
         "NotImplemented" | "MethodNotAllowed" => (K::Unsupported, ""),
+        "InvalidRequest" if message.to_ascii_lowercase().contains("server side encryption") => (
+            K::Unsupported,
+            "it is encrypted with a key of its owner's (SSE-C), which Dragon does not have: exclude it, or write it anew with SSE-S3 or SSE-KMS",
+        ),
         "InvalidStorageClass" => {
             (K::Invalid, "name a class that this service has with --class-map or --storage-class, or take the bucket's with --storage-class default")
         }
@@ -157,7 +161,12 @@ pub(super) fn of_head(refusal: Refusal) -> Error {
     match refusal.status {
         404 if refusal.code.is_empty() => {}
         // An expired token, a wrong region or a bad request: a GET would say which.
-        400 => return refusal.error.advise("a HEAD has no answer to say why: check the region, the credentials and the clock"),
+        400 => {
+            return refusal.error.advise(
+                "a HEAD has no answer to say why: an object encrypted with its owner's key (SSE-C) is refused so, and can only be excluded; \
+             else check the region, the credentials and the clock",
+            );
+        }
         _ => return refusal.error,
     }
     let answer = refusal.error.answer().cloned().unwrap_or_default();
@@ -201,6 +210,16 @@ mod tests {
             assert_eq!(refusal.error.kind(), kind, "{code}");
             assert_eq!(refusal.error.answer().map(|a| (a.http_status, a.code.as_str(), a.request_id.as_str())), Some((status, code, "R1")));
         }
+    }
+
+    #[test]
+    fn a_customers_key_is_named_as_the_cause() {
+        let words = "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.";
+        let (kind, advice) = judge(400, "InvalidRequest", words);
+        assert!(kind == ErrorKind::Unsupported && advice.contains("SSE-C"), "{advice}");
+        assert_eq!(judge(400, "InvalidRequest", "words").0, ErrorKind::Invalid);
+        let head = of_head(Refusal::of(400, "R".into(), ErrorDocument::default(), false));
+        assert!(head.to_string().contains("SSE-C"), "{head}");
     }
 
     #[test]

@@ -11,11 +11,11 @@ use md5::{Digest, Md5};
 
 use super::client::{Bucket, Call};
 use super::headers::{read_checksums, set, write_attributes, write_condition};
-use super::object::{self, ANSWER_BYTES_MAX, check_key, existing, late_answer, may_be_of_checksums, send_body};
+use super::object::{self, ANSWER_BYTES_MAX, check_key, existing, late_answer, may_be_of_checksums, send_body, write_copy_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::checksum::Crc64Hasher;
 use crate::storage::transport::xml;
-use crate::storage::{Attributes, Checksums, Complete, ETag, Key, OpenUpload, Part, Payload, PutOutput, Upload, UploadId};
+use crate::storage::{Attributes, Checksums, Complete, CopyRange, ETag, Key, OpenUpload, Part, Payload, PutOutput, Upload, UploadId};
 
 /// Longest page of parts or uploads, in bytes.
 const PAGE_BYTES_MAX: usize = 16 << 20;
@@ -64,6 +64,19 @@ pub(super) async fn upload_part(bucket: &Bucket, upload: &Upload, number: u32, p
         return Err(Error::integrity("the service took a part and gave no ETag for it"));
     }
     Ok(part)
+}
+
+/// Has the service fill a part with bytes it holds. Like every copy it may answer 200 and an error (protocol.md 2.8).
+pub(super) async fn copy_part(bucket: &Bucket, from: &CopyRange<'_>, upload: &Upload, number: u32) -> Result<Part> {
+    check_key(&upload.key)?;
+    let mut call = Call::new(Method::PUT, Some(&upload.key)).with("partNumber", number).with("uploadId", &upload.id.0);
+    write_copy_source(&mut call.headers, from.bucket, from.object, from.if_match)?;
+    set(&mut call.headers, "x-amz-copy-source-range", &from.header()?)?;
+    let result = xml::copy_result(&late_answer(bucket.send(&call).await?).await?)?;
+    if result.etag.is_empty() {
+        return Err(Error::integrity("the service copied a part and gave no ETag for it"));
+    }
+    Ok(Part { number, etag: result.etag, size: from.len(), checksums: result.checksums, modified: None })
 }
 
 /// The checksums of a body whose sender stated none. A body that is not in memory is read for it.

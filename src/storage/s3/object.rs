@@ -242,17 +242,20 @@ pub(super) async fn late_answer(response: Response) -> Result<bytes::Bytes> {
     }
 }
 
+/// Names what is to be copied, and pins it.
+pub(super) fn write_copy_source(headers: &mut HeaderMap, from: &str, source: &ObjectRef, if_match: Option<&ETag>) -> Result<()> {
+    check_key(&source.key)?;
+    let version = source.version.as_ref().map(|v| format!("?versionId={v}")).unwrap_or_default();
+    set(headers, "x-amz-copy-source", &format!("{}/{}{version}", encode_path(from.as_bytes()), encode_path(source.key.as_bytes())))?;
+    if_match.map_or(Ok(()), |etag| set(headers, "x-amz-copy-source-if-match", &etag.quoted()))
+}
+
 pub(super) async fn copy(bucket: &Bucket, from: &str, source: &ObjectRef, if_match: Option<&ETag>, key: &Key, attributes: &Attributes) -> Result<PutOutput> {
     check_key(key)?;
-    check_key(&source.key)?;
     let mut call = Call::new(Method::PUT, Some(key));
-    let version = source.version.as_ref().map(|v| format!("?versionId={v}")).unwrap_or_default();
     let headers = &mut call.headers;
-    set(headers, "x-amz-copy-source", &format!("{}/{}{version}", encode_path(from.as_bytes()), encode_path(source.key.as_bytes())))?;
+    write_copy_source(headers, from, source, if_match)?;
     set(headers, "x-amz-metadata-directive", "REPLACE")?;
-    if let Some(etag) = if_match {
-        set(headers, "x-amz-copy-source-if-match", &etag.quoted())?;
-    }
     if attributes.tags.is_some() {
         set(headers, "x-amz-tagging-directive", "REPLACE")?;
     }

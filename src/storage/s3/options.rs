@@ -51,6 +51,8 @@ pub struct Options {
     pub accelerate: bool,
     /// Sign the SHA-256 of each body, for http endpoints that insist. It costs twice the transfer itself (performance.md section 0).
     pub sign_payload: bool,
+    /// Largest object that one copy request is asked for, in bytes; a larger one is copied in parts. `None`: 5 GiB, which S3 itself takes.
+    pub copy_bytes_max: Option<u64>,
     /// Who asks, in the user agent: a job and its host.
     pub client_name: Option<String>,
     /// Connections, proxy, authorities, timeouts.

@@ -185,6 +185,27 @@ fn acls_are_kept_where_both_have_them() {
 }
 
 #[test]
+fn what_holds_neither_tags_nor_acls_is_told_of() {
+    for (destination, expires) in [(Service::Local, true), (Service::ObjectStore, false), (Service::S3, true)] {
+        let (options, source) = (Options::default(), oss());
+        let destination = Capabilities { service: destination, ..s3() };
+        let carrier = Carrier { source: &source, destination: &destination, options: &options };
+        let attributes = Attributes { expires: Some("never".into()), ..Attributes::default() };
+        let mut carried = carrier.carry(&ObjectInfo { attributes, ..ObjectInfo::default() }, None).expect("carried");
+        assert_eq!(carried.attributes.expires.is_some(), expires);
+        carrier.carry_tags(BTreeMap::from([("team".to_owned(), "a".to_owned())]), &mut carried);
+        carrier.carry_acl(&Acl::Canned("public-read".into()), &mut carried);
+        let lost: Vec<_> = carried.changes.iter().map(|change| change.attribute).collect();
+        let held = (carried.attributes.tags.is_some(), carried.attributes.acl.is_some());
+        match destination.service {
+            Service::S3 => assert_eq!((lost, held), (vec![], (true, true))),
+            Service::Local => assert_eq!((lost, held), (vec![Attribute::Tags, Attribute::Acl], (false, false))),
+            _ => assert_eq!((lost, held), (vec![Attribute::Headers, Attribute::Tags, Attribute::Acl], (false, false))),
+        }
+    }
+}
+
+#[test]
 fn what_no_copy_has_is_told() {
     let info =
         ObjectInfo { tags: Some(2), lock: Some("GOVERNANCE".into()), redirect: Some("/x".into()), kind: Kind::Appendable, ..of_class("", 1, &BTreeMap::new()) };

@@ -22,7 +22,7 @@ use crate::transfer::prove::{Digester, judge};
 use crate::transfer::task::{Copied, CopyTask, Proof};
 
 /// How many parts of one object move at a time: as many as its streams are let through.
-const PARTS_AT_ONCE: usize = STREAMS_MAX;
+pub(super) const PARTS_AT_ONCE: usize = STREAMS_MAX;
 
 /// An upload that is being filled.
 struct Filling<'a> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::within::Original;
 use super::{Copier, end_of};
 use crate::error::{ErrorKind, Result};
 use crate::storage::checksum::Agreement;
@@ -52,8 +53,6 @@ impl Copier {
     /// service does not copy such an object onto itself.
     pub(crate) async fn renew(&self, task: &CopyTask, here: &ObjectInfo, there: &ObjectInfo) -> Result<Option<Copied>> {
         let destination = &self.writer.destination;
-        let own = destination.identity();
-        let Some(server) = destination.server_copy().filter(|s| s.can_copy_from(own) && task.size <= s.copy_bytes_max()) else { return Ok(None) };
         let (known, stated) = (known_checksums(here), known_checksums(there));
         let Agreement::Equal(algorithm) = known.agreement(&stated) else { return Ok(None) };
         let mut carried = self.carry_all(task, here, None).await?;
@@ -66,30 +65,22 @@ impl Copier {
         if self.options.encryption == EncryptionChoice::BucketDefault {
             attributes.encryption.clone_from(&there.attributes.encryption);
         }
-        let stream = self.streams.open().await?;
-        let object = ObjectRef::from(&task.destination_key);
-        let output = match server.copy(&own.bucket, &object, Some(&there.etag), &task.destination_key, attributes).await {
-            Ok(output) => output,
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::Changed) => {
-                tracing::info!(%error, key = %task.destination_key, "the service does not copy it onto itself, the bytes are sent");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+        let (object, pin) = (ObjectRef::from(&task.destination_key), Some(&there.etag));
+        let original = Original { store: destination, object, pin, info: there, stated: &stated };
+        let made = match self.copy_by_service(task, &original, attributes).await {
+            Ok(Some(made)) => made,
+            Err(error) if error.kind() != ErrorKind::Changed => return Err(error),
+            _ => return Ok(None),
         };
-        stream.done(0);
-        let made = destination.head(&ObjectRef { version: output.version.clone(), ..object }).await?;
-        if !matches!(stated.agreement(&known_checksums(&made)), Agreement::Equal(_)) {
-            return Ok(None);
-        }
-        let mut checksums = stated;
+        let mut checksums = made.checksums;
         checksums.merge(&known);
         Ok(Some(Copied {
             size: task.size,
             source_proof: algorithm.into(),
             destination_proof: algorithm.into(),
             checksums,
-            etag: made.etag,
-            version: output.version,
+            etag: made.output.etag,
+            version: made.output.version,
             source: end_of(here),
             changes: carried.changes,
             ..Copied::default()

@@ -74,7 +74,7 @@ impl Freight<'_> {
 }
 
 /// A digest of what travels with an object, the same in every process.
-fn digest(attributes: &Attributes) -> u64 {
+pub(super) fn digest(attributes: &Attributes) -> u64 {
     crate::storage::checksum::Crc64::of(format!("{attributes:?}").as_bytes()).xz
 }
 

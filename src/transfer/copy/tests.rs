@@ -18,6 +18,7 @@ use crate::storage::retry;
 use crate::storage::{Account, Attributes, Complete, Get, Key, ObjectRef, Payload, Put, Upload};
 use crate::transfer::task::{Proof, Reason};
 
+mod ranged;
 #[cfg(feature = "journal")]
 mod resume;
 
