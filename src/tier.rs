@@ -30,6 +30,8 @@ use sweep::Sweep;
 pub struct Place {
     /// Which of the job's places it is.
     pub end: End,
+    /// The name under which a table of prices knows its store.
+    pub store: String,
     /// Where.
     pub location: Location,
     /// What holds there.
@@ -59,6 +61,7 @@ impl Place {
         Sweep {
             place: self.location.clone(),
             rules: self.rules.clone(),
+            by: By::Dragon,
             proofs: proofs.filter(|_| self.end != End::Third),
             only_copied: self.end == End::Source,
             source: (self.end == End::Destination).then(|| job.source.clone()),

@@ -124,7 +124,6 @@ fn tell(session: &Session, estimate: &Estimate, report: &Report) -> Outcome {
         item if item.is_bytes() => "bytes",
         _ => "requests",
     };
-    let words = |all: Vec<Money>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (once, monthly, unknown) = (words(estimate.total(false)), words(estimate.total(true)), estimate.unknown().count());
     if output.json {
         for line in &estimate.lines {
@@ -142,6 +141,15 @@ fn tell(session: &Session, estimate: &Estimate, report: &Report) -> Outcome {
         human::bytes(report.bytes),
         human::plural(report.deleted, "object")
     ))?;
+    for line in in_words(estimate) {
+        output.line(&line)?;
+    }
+    Ok(exit::OK)
+}
+
+/// An estimate as aligned lines.
+pub(super) fn in_words(estimate: &Estimate) -> Vec<String> {
+    let mut lines = Vec::new();
     let quantity = |line: &crate::tier::cost::Line| {
         let small = u64::try_from(line.quantity).unwrap_or(u64::MAX);
         match &line.item {
@@ -162,15 +170,18 @@ fn tell(session: &Session, estimate: &Estimate, report: &Report) -> Outcome {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let [store, item, amount] = [0, 1, 2].map(width);
     for row in &rows {
-        output.line(&format!("  {:store$}  {:item$}  {:>amount$}  {}", row[0], row[1], row[2], row[3]))?;
+        lines.push(format!("  {:store$}  {:item$}  {:>amount$}  {}", row[0], row[1], row[2], row[3]));
     }
     let sum = |what: &str, all: &[String]| if all.is_empty() { None } else { Some(format!("{what}: {}", all.join(" and "))) };
-    for line in [sum("once", &once), sum("a month", &monthly)].into_iter().flatten() {
-        output.line(&line)?;
-    }
+    lines.extend([sum("once", &words(estimate.total(false))), sum("a month", &words(estimate.total(true)))].into_iter().flatten());
+    let unknown = estimate.unknown().count();
     if unknown > 0 {
         let advice = "write their prices into a table, each with its source and date, and name it with --prices";
-        output.line(&format!("{} of these {} no known price, and nothing is added for them: {advice}", unknown, if unknown == 1 { "has" } else { "have" }))?;
+        lines.push(format!("{} of these {} no known price, and nothing is added for them: {advice}", unknown, if unknown == 1 { "has" } else { "have" }));
     }
-    Ok(exit::OK)
+    lines
+}
+
+fn words(all: Vec<Money>) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }

@@ -24,7 +24,7 @@ Exit status:
   2    usage or configuration
   3    could not start or go on: credentials, endpoint, bucket
   4    verify found differences
-  5    a safety guard refused: the deletes were not made, the copies were
+  5    a safety guard refused: too many deletes (the copies were made), or too high a cost (nothing was)
   130  interrupted (SIGINT); 143: terminated (SIGTERM)
 Where several apply, the first of 130/143, 3, 5, 1, 4.";
 

@@ -14,13 +14,15 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, Pair};
 use crate::metrics::Metrics;
 use crate::tier::cloud::{self, Intent};
+use crate::tier::cost::Tally;
 use crate::tier::lifecycle::{Change, terraform};
 use crate::tier::rule::By;
-use crate::tier::sweep::{Spared, Standing, Step, Swept, What, sweep};
+use crate::tier::sweep::{Spared, Standing, Step, Sweep, Swept, What, sweep};
 use crate::tier::{End, Place};
 use crate::transfer::Context;
 use crate::transfer::job::DeleteLimit;
 
+use super::estimate;
 use super::exit::{self, Failure, Outcome};
 use super::human;
 use super::report::json_key;
@@ -168,8 +170,9 @@ impl Which {
                 if cloud::concerns(place) {
                     self.by_cloud(session, place, is_planned).await?;
                 }
-                if place.rules_by(By::Dragon).next().is_some() {
-                    let code = self.by_dragon(session, &opened, place, &shown, proofs.clone()).await?;
+                let who = [By::Cloud, By::Dragon].into_iter().filter(|by| place.rules_by(*by).next().is_some() && (is_planned || *by == By::Dragon));
+                for by in who {
+                    let code = self.look_through(session, &opened, place, &shown, proofs.clone(), by).await?;
                     // Of two ends the graver: interrupted, stopped, refused, failed.
                     worst = [130, exit::STOPPED, 5, exit::FAILED].into_iter().find(|grave| [worst, code].contains(grave)).unwrap_or(exit::OK);
                 }
@@ -224,9 +227,10 @@ impl Which {
         Ok(())
     }
 
-    async fn by_dragon(&self, session: &Session, opened: &Opened, place: &Place, shown: &str, proofs: Option<Arc<dyn Journal>>) -> Outcome {
-        for rule in place.rules_by(By::Dragon).filter(|_| !session.output.json) {
-            session.output.line(&format!("  by Dragon: {rule}"))?;
+    /// Carries out what is Dragon's, or says what would be: of the cloud's rules as well.
+    async fn look_through(&self, session: &Session, opened: &Opened, place: &Place, shown: &str, proofs: Option<Arc<dyn Journal>>, by: By) -> Outcome {
+        for rule in place.rules_by(by).filter(|_| !session.output.json) {
+            session.output.line(&format!("  by {}: {rule}", if by == By::Dragon { "Dragon" } else { "the cloud" }))?;
         }
         // A journal of its own: the lock keeps two of these apart, and what is deleted stands in it.
         let location = place.location.tree();
@@ -239,16 +243,22 @@ impl Which {
             journal: if opened.job.options.dry_run { Context::default().journal } else { journal.journal() },
             ..Context::default()
         };
-        let (sender, steps) = mpsc::channel(STEPS_MAX);
+        let (sender, steps) = mpsc::channel::<Step>(STEPS_MAX);
+        let mut tally = Tally::default();
+        let (service, now) = (location.storage.capabilities().service, session.clock.now());
+        let store = place.store.clone();
         let telling = async {
             // Dropped with this: a reader who went away holds nothing up.
             let mut steps = steps;
             while let Some(step) = steps.recv().await {
+                if matches!(step.standing, Standing::Planned) {
+                    tally.age(&store, service, by, &step, now);
+                }
                 tell(session, shown, &step)?;
             }
             Ok::<(), Failure>(())
         };
-        let (swept, told) = futures::join!(sweep(place.sweep(&opened.job, proofs), &context, sender), telling);
+        let (swept, told) = futures::join!(sweep(Sweep { by, ..place.sweep(&opened.job, proofs) }, &context, sender), telling);
         told?;
         let swept = swept?;
         if session.output.json {
@@ -258,6 +268,9 @@ impl Which {
             session.output.object(&Summary { event: "summary", store: shown, listed, moved, moved_bytes, deleted, deleted_bytes, spared, failed, error })?;
         } else if !session.output.quiet {
             for line in in_words(&swept, opened.job.options.dry_run) {
+                session.output.line(&format!("  {line}"))?;
+            }
+            for line in estimate::in_words(&tally.estimate(&estimate::table(session, None)?)) {
                 session.output.line(&format!("  {line}"))?;
             }
         }

@@ -184,7 +184,8 @@ impl JobOpener {
                 On::Destination => (End::Destination, job.destination.tree()),
                 On::Place(address) => (End::Third, self.stores.tree(address, &Opening::default()).await?.tree()),
             };
-            places.push((&tier.on, Place { end, location, rules: vec![tier.rule.clone()] }));
+            let store = tier.on.address(&self.job).store().unwrap_or_default().to_owned();
+            places.push((&tier.on, Place { end, store, location, rules: vec![tier.rule.clone()] }));
         }
         Ok(places.into_iter().map(|(_, place)| place).collect())
     }

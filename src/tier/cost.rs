@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::price::{Item, Money, Pace, PriceTable};
+use super::rule::By;
+use super::sweep::{Step, What};
 use crate::storage::Service;
 use crate::storage::class::{Class, CountedFrom, Reading};
 use crate::transfer::event::{Action, ObjectEvent};
@@ -71,6 +73,22 @@ impl Tally {
         };
         let left = u64::from(known.days_min).saturating_sub(passed);
         self.add(store, Item::EarlyDeletion { class: known.word.to_owned() }, u128::from(bytes.max(known.bytes_min)) * u128::from(left));
+    }
+
+    /// Adds what a planned move or delete by a rule takes: by the cloud a transition, by Dragon a copy of the object onto itself.
+    pub fn age(&mut self, store: &str, service: Service, by: By, step: &Step, now: Timestamp) {
+        self.end_early(store, service, &step.class, step.size, step.modified, now);
+        let What::Move { class } = &step.what else { return };
+        match by {
+            By::Cloud => self.add(store, Item::Transition { class: class.clone() }, 1_u64),
+            By::Dragon => {
+                self.add(store, Item::Put { class: class.clone() }, 1_u64);
+                if Class::find(service, &step.class).is_some_and(|class| class.reading == Reading::Paid) {
+                    self.add(store, Item::Retrieval { class: step.class.clone(), tier: None }, step.size);
+                }
+            }
+        }
+        self.keep(store, service, class, step.size);
     }
 
     /// Adds what a planned copy or delete of one object takes at both ends.

@@ -20,7 +20,7 @@ use crate::journal::{Journal, Outcome, Proved};
 use crate::storage::checksum::{Agreement, Proof};
 use crate::storage::class::{Class, Reading};
 use crate::storage::location::Location;
-use crate::storage::{Acl, Key, Kind, List, ObjectInfo, ObjectRef};
+use crate::storage::{Acl, Key, Kind, List, ObjectInfo, ObjectRef, Versioning};
 use crate::transfer::Context;
 use crate::transfer::delete;
 use crate::transfer::job::DeleteLimit;
@@ -40,8 +40,10 @@ const SNAPSHOTS_MAX: usize = 100_000;
 pub struct Sweep {
     /// The place, as a tree.
     pub place: Location,
-    /// The rules that Dragon carries out there; others are passed over.
+    /// The rules of the place.
     pub rules: Vec<Rule>,
+    /// Whose rules of these are looked at. What the cloud carries out can only be planned.
+    pub by: By,
     /// What was proved of the place's objects by the job: for rules whose ages it knows.
     pub proofs: Option<Arc<dyn Journal>>,
     /// Delete only what the job's journal says is at the destination: the place is the source.
@@ -170,7 +172,7 @@ type Doomed = BTreeMap<usize, HashSet<Vec<u8>>>;
 /// Fails where it cannot start: a place that cannot be listed, rules that cannot hold there. What happens later stands in what it returns.
 pub async fn sweep(sweep: Sweep, context: &Context, told: mpsc::Sender<Step>) -> Result<Swept> {
     let sweep = Sweep { place: sweep.place.tree(), source: sweep.source.as_ref().map(Location::tree), ..sweep };
-    sweep.check()?;
+    sweep.check().await?;
     let now = context.clock.now();
     let doomed = sweep.doomed(now).await?;
     let mut swept = Swept::default();
@@ -231,19 +233,31 @@ fn refusal(limit: DeleteLimit, candidates: u64, listed: u64) -> Option<Error> {
 }
 
 impl Sweep {
-    fn check(&self) -> Result<()> {
-        if self.only_copied && self.rules.iter().any(Rule::deletes) && self.proofs.is_none() {
+    async fn check(&self) -> Result<()> {
+        if self.by == By::Cloud && !self.dry_run {
+            return Err(Error::invalid("what the cloud carries out is not done here"));
+        }
+        let moves = self.own_rules().any(|(_, rule)| rule.actions.iter().any(|action| matches!(action, Action::Transition { .. })));
+        if self.by == By::Dragon
+            && moves
+            && let Some(versions) = self.place.storage.versions()
+            && versions.versioning().await? != Versioning::Off
+        {
+            return Err(Error::invalid(format!("{} keeps versions: a copy into another class would leave the old one beside it, and cost twice", self.place))
+                .advise("let the cloud carry it out: by = \"cloud\""));
+        }
+        if self.by == By::Dragon && self.only_copied && self.own_rules().any(|(_, rule)| rule.deletes()) && self.proofs.is_none() {
             return Err(Error::invalid(format!("what is deleted in {} must be proved at the destination, and there is no journal that says so", self.place))
                 .advise("give the state directory in which the job's journal is"));
         }
-        if self.proofs.is_none() && self.rules.iter().any(|rule| rule.age_by == AgeBy::Journal) {
+        if self.proofs.is_none() && self.own_rules().any(|(_, rule)| rule.age_by == AgeBy::Journal) {
             return Err(Error::invalid("age_by = \"journal\" needs the job's journal").advise("give the state directory in which it is"));
         }
         Ok(())
     }
 
     fn own_rules(&self) -> impl Iterator<Item = (usize, &Rule)> {
-        self.rules.iter().enumerate().filter(|(_, rule)| rule.by == By::Dragon)
+        self.rules.iter().enumerate().filter(|(_, rule)| rule.by == self.by)
     }
 
     /// Finds the snapshots that are to go: a listing of one level, however many objects each of them has.
@@ -420,6 +434,8 @@ impl Sweep {
         };
         let server = storage.server_copy().filter(|server| server.can_copy_from(own));
         let spared = match () {
+            // The cloud asks nobody: it moves what is archived, and charges what there is to charge.
+            () if self.by == By::Cloud => None,
             () if held.reading == Reading::AfterRestore => Some(Spared::Archived),
             () if wanted.is_dear_for(listed.size) => Some(Spared::Small),
             () if !self.touch_cold && held.charges_for_change(listed.modified, now) => Some(Spared::MinimumDuration),
@@ -427,10 +443,13 @@ impl Sweep {
             () if server.is_none_or(|server| listed.size > server.copy_bytes_max()) => Some(Spared::Large),
             () => None,
         };
-        let Some(server) = server.filter(|_| spared.is_none()) else { return Ok(Standing::Spared(spared.unwrap_or(Spared::Large))) };
+        if let Some(why) = spared {
+            return Ok(Standing::Spared(why));
+        }
         if self.dry_run || context.cancel.is_cancelled() {
             return Ok(Standing::Planned);
         }
+        let Some(server) = server else { return Ok(Standing::Spared(Spared::Large)) };
         let object = ObjectRef::from(&self.place.key(listed.key.as_bytes()));
         let Some(info) = self.unchanged(listed, &object).await? else { return Ok(Standing::Spared(Spared::Changed)) };
         let stated = known_checksums(&info);
@@ -541,6 +560,9 @@ impl Sweep {
     async fn may_go(&self, listed: &Listed, now: Timestamp) -> Result<Option<Standing>> {
         let storage = &self.place.storage;
         let held = Class::find(storage.capabilities().service, &listed.storage_class);
+        if self.by == By::Cloud {
+            return Ok(Some(Standing::Planned));
+        }
         if !self.touch_cold && held.is_some_and(|held| held.charges_for_change(listed.modified, now)) {
             return Ok(Some(Standing::Spared(Spared::MinimumDuration)));
         }

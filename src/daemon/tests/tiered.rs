@@ -19,7 +19,7 @@ impl Opener for Thinned {
         for opened in &mut opened {
             let actions = vec![Action::Keep(Retention { newest: 3, ..Retention::default() })];
             let rule = Rule { name: "three".into(), scope: Scope::default(), actions, age_by: AgeBy::Modified, by: By::Dragon };
-            opened.tiers.push(TierPlace { end: End::Destination, location: opened.job.destination.clone(), rules: vec![rule] });
+            opened.tiers.push(TierPlace { end: End::Destination, store: "mem".into(), location: opened.job.destination.clone(), rules: vec![rule] });
         }
         Ok(opened)
     }

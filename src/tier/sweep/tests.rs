@@ -40,6 +40,7 @@ impl World {
         Sweep {
             place: Location::new(Arc::new(self.store.clone()), "data/"),
             rules,
+            by: By::Dragon,
             proofs: None,
             only_copied: false,
             source: None,
@@ -132,6 +133,34 @@ async fn no_fee_is_paid_that_nobody_agreed_to() {
     assert_eq!((swept.moved, spared(&swept)), (1, vec![(Spared::Archived, 1)]), "somebody has agreed");
     world.clock.sleep(200 * DAY).await;
     assert_eq!(world.run(world.sweep(expire())).await.0.deleted, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_cloud_would_do_is_planned_with_what_it_charges_and_never_done() {
+    let world = World::of(MemoryOptions::like_s3());
+    world.put("data/ia", LARGE, "STANDARD_IA").await;
+    world.put("data/glacier", LARGE, "GLACIER").await;
+    world.clock.sleep(10 * DAY).await;
+    let cloud = || vec![Rule { by: By::Cloud, ..rule("r", "", vec![to("DEEP_ARCHIVE", 5)]) }];
+    let (planned, _) = world.run(Sweep { by: By::Cloud, dry_run: true, ..world.sweep(cloud()) }).await;
+    assert_eq!((planned.moved, spared(&planned)), (2, vec![]), "it asks nobody, and charges");
+    let refused = super::sweep(Sweep { by: By::Cloud, ..world.sweep(cloud()) }, &Context::default(), mpsc::channel(1).0).await;
+    assert_eq!(refused.expect_err("not done here").kind(), ErrorKind::Invalid);
+    assert_eq!(world.run(world.sweep(cloud())).await.0.moved, 0, "Dragon passes it over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_keeps_versions_is_left_to_the_cloud() {
+    let world = World::of(MemoryOptions::like_s3());
+    world.store.set_versioning(Versioning::Enabled).expect("set");
+    world.put("data/a", LARGE, "").await;
+    world.clock.sleep(40 * DAY).await;
+    let sinking = world.sweep(vec![rule("r", "", vec![to("STANDARD_IA", 30)])]);
+    let context = Context { clock: world.clock.clone(), ..Context::default() };
+    let told = super::sweep(sinking, &context, mpsc::channel(1).0).await.expect_err("refused").to_string();
+    assert!(told.contains("keeps versions") && told.contains("by = \"cloud\""), "{told}");
+    // A delete leaves a marker, and no version is lost.
+    assert_eq!(world.run(world.sweep(vec![rule("r", "", vec![Action::Expire { age_days: 30 }])])).await.0.deleted, 1);
 }
 
 #[tokio::test(start_paused = true)]
