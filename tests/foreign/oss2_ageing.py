@@ -1,4 +1,5 @@
 """oss2 against an OSS side whose days are short: DAY_SECONDS as argument, the server as oss2_suite.py has it. Fails at the first surprise."""
+import datetime
 import os
 import sys
 import time
@@ -36,8 +37,8 @@ def rules(bucket):
     refused(bucket.get_bucket_lifecycle, 'NoSuchLifecycle')
     first = LifecycleRule('first', 'logs/', status=LifecycleRule.ENABLED, expiration=LifecycleExpiration(days=400),
                           storage_transitions=moves((30, 'IA'), (60, 'Archive'), (180, 'ColdArchive'), (365, 'DeepColdArchive')))
-    other = LifecycleRule('second', 'data/', status=LifecycleRule.DISABLED, abort_multipart_upload=AbortMultipartUpload(created_before_date='2030-01-01T00:00:00.000Z'),
-                          filter=LifecycleFilter(100, 1000, [FilterNot('data/keep', FilterNotTag('k', 'v'))]))
+    other = LifecycleRule('second', 'data/', status=LifecycleRule.DISABLED, abort_multipart_upload=AbortMultipartUpload(created_before_date=datetime.date(2030, 1, 1)),
+                          filter=LifecycleFilter(object_size_greater_than=100, object_size_less_than=1000, filter_not=[FilterNot('data/keep', FilterNotTag('k', 'v'))]))
     bucket.put_bucket_lifecycle(BucketLifecycle([first, other]))
     told = bucket.get_bucket_lifecycle().rules
     assert [(rule.id, rule.prefix, rule.status) for rule in told] == [('first', 'logs/', 'Enabled'), ('second', 'data/', 'Disabled')]

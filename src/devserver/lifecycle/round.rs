@@ -9,6 +9,9 @@ use super::{Fate, Former, Rules};
 use crate::devserver::calendar::Calendar;
 use crate::devserver::store::{BucketInfo, Object, Refusal, Store, Version};
 
+/// What is noted down before it is done: a bucket of millions is gone through in several passes.
+const ERRANDS_MAX: usize = 50_000;
+
 /// Carries out the lifecycle rules of one cloud's buckets.
 pub(in crate::devserver) struct Lifecycle {
     store: Arc<Store>,
@@ -59,10 +62,22 @@ impl Lifecycle {
     pub(in crate::devserver) fn round(&self) {
         for bucket in self.store.buckets() {
             let Some(rules) = (self.rules)(&bucket) else { continue };
-            for errand in self.errands(&bucket.name, &rules) {
-                if let Err(refusal) = self.run(&bucket.name, &errand) {
-                    tracing::warn!(bucket = bucket.name, %refusal, "a lifecycle rule could not be carried out");
+            loop {
+                let errands = self.errands(&bucket.name, &rules);
+                let done = errands.iter().filter(|errand| self.is_done(&bucket.name, errand)).count();
+                if done == 0 || errands.len() < ERRANDS_MAX {
+                    break;
                 }
+            }
+        }
+    }
+
+    fn is_done(&self, bucket: &str, errand: &Errand) -> bool {
+        match self.run(bucket, errand) {
+            Ok(()) => true,
+            Err(refusal) => {
+                tracing::warn!(bucket, %refusal, "a lifecycle rule could not be carried out");
+                false
             }
         }
     }
@@ -71,7 +86,9 @@ impl Lifecycle {
         let calendar = self.store.calendar();
         let mut errands = Vec::new();
         let judge = |key: &str, object: &Arc<Object>| {
-            if let Some(fate) = rules.fate(key, object, calendar) {
+            if errands.len() < ERRANDS_MAX
+                && let Some(fate) = rules.fate(key, object, calendar)
+            {
                 errands.push(Errand::Object { key: key.to_owned(), judged: Arc::clone(object), fate });
             }
         };
@@ -109,6 +126,9 @@ impl Lifecycle {
 
 /// What is due of a key's former versions, the newest of which comes after the current one.
 fn former_errands(rules: &Rules, calendar: &Calendar, key: &str, versions: &[Version], errands: &mut Vec<Errand>) {
+    if errands.len() >= ERRANDS_MAX {
+        return;
+    }
     if let [only] = versions
         && only.object.is_none()
         && rules.removes_lone_marker(key, only.since, calendar)

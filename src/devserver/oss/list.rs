@@ -154,9 +154,6 @@ impl OssDialect {
     fn contents(&self, xml: &mut Writer, encoding: Encoding, key: &ObjectKey, object: &Object, with_owner: bool) {
         xml.open("Contents").leaf("Key", encoding.name(key.as_str()));
         self.facts(xml, object);
-        if let Some(state) = restore::state(object, self.store.now()) {
-            xml.leaf("RestoreInfo", state);
-        }
         if with_owner {
             owner(xml);
         }
@@ -168,6 +165,9 @@ impl OssDialect {
         xml.leaf("Size", object.size().to_string()).leaf("StorageClass", class_of(object));
         if let Some(time) = transition_time(object) {
             xml.leaf("TransitionTime", xml_date(time));
+        }
+        if let Some(state) = restore::state(object, self.store.now()) {
+            xml.leaf("RestoreInfo", state);
         }
     }
 }

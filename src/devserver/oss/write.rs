@@ -125,7 +125,7 @@ pub(super) fn changed(current: &Object, change: impl FnOnce(&mut Attributes)) ->
 /// ETag and CRC-64 of what was written.
 fn written(object: &Stored) -> OssResult<Reply> {
     let reply = Reply::ok().with(header::ETAG, value_of(&shown_etag(object))?);
-    Ok(reply.with("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz)))
+    reply.with("x-oss-hash-crc64ecma", HeaderValue::from(object.digests.crc64_xz)).of_version(object.version_id.as_deref())
 }
 
 fn check_position(position: u64, size: u64, crc64_xz: u64) -> OssResult<()> {

@@ -135,3 +135,25 @@ async fn pages_of_versions_make_the_whole_at_any_size() {
     }
     assert_eq!(listed(&store, &ListQuery { prefix: "dir/", limit: 9, ..ListQuery::default() }, "").0, ["dir/x null*", "dir/y v*"]);
 }
+
+#[tokio::test]
+async fn a_log_from_before_versions_is_read() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    std::fs::create_dir(dir.path().join("blobs")).expect("writable");
+    std::fs::write(dir.path().join("blobs/0123"), b"old").expect("writable");
+    let log = concat!(
+        r#"{"Bucket":{"name":"b","created_seconds":1767225600,"properties":{"acl":"private"}}}"#,
+        "\n",
+        r#"{"Object":{"bucket":"b","key":"k","object":{"etag":"149603e6c03516362a8da23f624db945","last_modified":1767225600,"kind":"Normal","#,
+        r#""digests":{"md5":null,"crc64_xz":1,"crc64_nvme":2},"checksum":null,"parts":[],"attributes":{"metadata":{"a":"1"},"storage_class":"GLACIER"}},"#,
+        r#""blobs":[{"id":"0123","start":0,"len":3}],"upload":null}}"#,
+        "\n",
+    );
+    std::fs::write(dir.path().join("index.jsonl"), log).expect("writable");
+    let store = Store::open(dir.path(), Clock::system()).expect("an old log");
+    set(&store, ENABLED);
+    put(&store, "k", "new").await;
+    assert_eq!(text(&store, "k", Some(NULL)).await.expect("there"), "old");
+    let old = store.find("b", "k", Some(NULL)).expect("there");
+    assert_eq!((old.attributes.storage_class.as_deref(), old.attributes.transitioned_seconds), (Some("GLACIER"), None));
+}
