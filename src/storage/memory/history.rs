@@ -164,7 +164,7 @@ impl Bucket {
 impl MemoryStore {
     /// Has the bucket keep versions from now on, or no more. A bucket that did so once cannot go back to [`Versioning::Off`].
     ///
-    /// Fails with [`ErrorKind::Invalid`] where it would, and with [`ErrorKind::BucketNotFound`].
+    /// Fails with [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid) where it would.
     pub fn set_versioning(&self, versioning: Versioning) -> Result<()> {
         let set = self.locked(|bucket| {
             if versioning == Versioning::Off && bucket.versioning != Versioning::Off {
