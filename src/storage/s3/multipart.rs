@@ -72,7 +72,12 @@ pub(super) async fn copy_part(bucket: &Bucket, from: &CopyRange<'_>, upload: &Up
     let mut call = Call::new(Method::PUT, Some(&upload.key)).with("partNumber", number).with("uploadId", &upload.id.0);
     write_copy_source(&mut call.headers, from.bucket, from.object, from.if_match)?;
     set(&mut call.headers, "x-amz-copy-source-range", &from.header()?)?;
-    let result = xml::copy_result(&late_answer(bucket.send(&call).await?).await?)?;
+    let body = late_answer(bucket.send(&call).await?).await?;
+    if body.is_empty() {
+        // It took the request for an UploadPart without bytes (rclone serve s3).
+        return Err(Error::unsupported("the service does not copy parts"));
+    }
+    let result = xml::copy_result(&body)?;
     if result.etag.is_empty() {
         return Err(Error::integrity("the service copied a part and gave no ETag for it"));
     }
