@@ -9,6 +9,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::rule::InDays;
+
 mod change;
 mod document;
 mod oss;
@@ -140,7 +142,7 @@ impl Action {
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Days(days) => write!(f, "after {days} days"),
+            Self::Days(days) => write!(f, "after {}", InDays(*days)),
             Self::On(date) => write!(f, "on {}", date.strftime("%Y-%m-%d")),
             Self::CreatedBefore(date) => write!(f, "if from before {}", date.strftime("%Y-%m-%d")),
         }
@@ -157,8 +159,8 @@ impl fmt::Display for Action {
             }
             Self::Expire { when } => write!(f, "deleted {when}"),
             Self::ExpireMarkers => f.write_str("delete markers that hide nothing removed"),
-            Self::TransitionNoncurrent { days, class, newest, .. } => write!(f, "old versions to {class} after {days} days{}", kept(newest)),
-            Self::ExpireNoncurrent { days, newest } => write!(f, "old versions removed after {days} days{}", kept(newest)),
+            Self::TransitionNoncurrent { days, class, newest, .. } => write!(f, "old versions to {class} after {}{}", InDays(*days), kept(newest)),
+            Self::ExpireNoncurrent { days, newest } => write!(f, "old versions removed after {}{}", InDays(*days), kept(newest)),
             Self::AbortUploads { when } => write!(f, "open uploads thrown away {when}"),
         }
     }

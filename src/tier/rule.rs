@@ -135,6 +135,15 @@ impl Scope {
     }
 }
 
+/// A number of days, in words.
+pub(super) struct InDays(pub(super) u32);
+
+impl fmt::Display for InDays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 1 { f.write_str("1 day") } else { write!(f, "{} days", self.0) }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.prefix.is_empty() {
@@ -158,12 +167,12 @@ impl fmt::Display for Scope {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transition { age_days, class } => write!(f, "{class} after {age_days} days"),
-            Self::Expire { age_days } => write!(f, "deleted after {age_days} days"),
-            Self::TransitionNoncurrent { age_days, class } => write!(f, "old versions to {class} after {age_days} days"),
-            Self::ExpireNoncurrent { age_days, newest: 0 } => write!(f, "old versions removed after {age_days} days"),
-            Self::ExpireNoncurrent { age_days, newest } => write!(f, "old versions removed after {age_days} days but for the newest {newest}"),
-            Self::AbortUploads { age_days } => write!(f, "open uploads thrown away after {age_days} days"),
+            Self::Transition { age_days, class } => write!(f, "{class} after {}", InDays(*age_days)),
+            Self::Expire { age_days } => write!(f, "deleted after {}", InDays(*age_days)),
+            Self::TransitionNoncurrent { age_days, class } => write!(f, "old versions to {class} after {}", InDays(*age_days)),
+            Self::ExpireNoncurrent { age_days, newest: 0 } => write!(f, "old versions removed after {}", InDays(*age_days)),
+            Self::ExpireNoncurrent { age_days, newest } => write!(f, "old versions removed after {} but for the newest {newest}", InDays(*age_days)),
+            Self::AbortUploads { age_days } => write!(f, "open uploads thrown away after {}", InDays(*age_days)),
             Self::Keep(retention) => write!(f, "snapshots kept: {retention}"),
         }
     }

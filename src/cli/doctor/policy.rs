@@ -38,14 +38,22 @@ impl Policy {
         self.further().try_for_each(|(flag, actions)| output.line(&format!("and with {flag}: {}", actions.join(", "))))
     }
 
-    /// What some flags need beyond it, on objects.
+    /// What some flags need beyond it, on objects or on the bucket.
     fn further(&self) -> impl Iterator<Item = (&'static str, Vec<String>)> {
-        let service = if self.system == "IAM" { "s3" } else { "oss" };
-        let needs: &[(&str, &[&str])] = match self.role {
-            Role::Source => &[("--tags", &["GetObjectTagging"]), ("--acl keep", &["GetObjectAcl"]), ("--thaw", &["RestoreObject"])],
-            Role::Destination => &[("--tags", &["GetObjectTagging", "PutObjectTagging"]), ("--acl", &["GetObjectAcl", "PutObjectAcl"])],
+        let is_iam = self.system == "IAM";
+        let service = if is_iam { "s3" } else { "oss" };
+        let rules: &[&str] = if is_iam { &["GetLifecycleConfiguration", "PutLifecycleConfiguration"] } else { &["GetBucketLifecycle", "PutBucketLifecycle"] };
+        let versions: &[&str] = match (is_iam, self.role) {
+            (true, Role::Source) => &["GetBucketVersioning", "ListBucketVersions", "GetObjectVersion", "GetObjectVersionTagging"],
+            (true, Role::Destination) => &["GetBucketVersioning", "ListBucketVersions", "GetObjectVersion"],
+            (false, _) => &["GetBucketVersioning", "ListObjectVersions", "GetObjectVersion"],
         };
-        needs.iter().map(move |(flag, actions)| (*flag, actions.iter().map(|action| format!("{service}:{action}")).collect()))
+        let mut needs: Vec<(&str, &[&str])> = match self.role {
+            Role::Source => vec![("--tags", &["GetObjectTagging"][..]), ("--acl keep", &["GetObjectAcl"]), ("--thaw", &["RestoreObject"])],
+            Role::Destination => vec![("--tags", &["GetObjectTagging", "PutObjectTagging"][..]), ("--acl", &["GetObjectAcl", "PutObjectAcl"])],
+        };
+        needs.extend([("--versions all", versions), ("tier run", rules)]);
+        needs.into_iter().map(move |(flag, actions)| (flag, actions.iter().map(|action| format!("{service}:{action}")).collect()))
     }
 }
 
