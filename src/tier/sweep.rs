@@ -9,29 +9,28 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use super::rule::{Action, AgeBy, By, Rule};
 use super::snapshot::{self, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Journal, Outcome, Proved};
-use crate::storage::checksum::{Agreement, Proof};
-use crate::storage::class::{Class, Reading};
+use crate::journal::{Journal, Outcome};
+use crate::storage::class::Class;
 use crate::storage::location::Location;
-use crate::storage::{Acl, Key, Kind, List, ObjectInfo, ObjectRef, Versioning};
+use crate::storage::{Key, Kind, List, ObjectRef, Versioning};
 use crate::transfer::Context;
 use crate::transfer::delete;
 use crate::transfer::job::DeleteLimit;
-use crate::transfer::spill::{Reader, SpillDir, Spool};
-use crate::transfer::stamp::known_checksums;
+use crate::transfer::spill::{SpillDir, Spool};
 use crate::transfer::task::Listed;
+
+mod removal;
+mod sink;
 
 /// Objects that are looked at or moved at a time.
 const AT_ONCE: usize = 16;
-/// Deletes that are looked at again, and then made, together.
-const BATCH: usize = 500;
 /// Snapshots that the rules of one place keep in mind.
 const SNAPSHOTS_MAX: usize = 100_000;
 
@@ -176,9 +175,8 @@ pub async fn sweep(sweep: Sweep, context: &Context, told: mpsc::Sender<Step>) ->
     let now = context.clock.now();
     let doomed = sweep.doomed(now).await?;
     let mut swept = Swept::default();
-    let mut spool = Spool::new(SpillDir::new(context.spill_dir.as_deref(), context.clock.clone()));
-    // In the order of the spool, the rule of each candidate.
-    let mut rules_of: Vec<u32> = Vec::new();
+    // What is to be deleted, by the rule that wants it.
+    let mut spools: BTreeMap<usize, Spool> = BTreeMap::new();
     let mut steps = sweep.steps(&doomed, now, context);
     while let Some(found) = steps.next().await {
         match found {
@@ -191,8 +189,8 @@ pub async fn sweep(sweep: Sweep, context: &Context, told: mpsc::Sender<Step>) ->
                 swept.note(step, &told).await;
             }
             Ok(Found::Candidate(rule, listed)) => {
-                spool.push(&listed.entry()).await?;
-                rules_of.push(u32::try_from(rule).unwrap_or(u32::MAX));
+                let empty = || Spool::new(SpillDir::new(context.spill_dir.as_deref(), context.clock.clone()));
+                spools.entry(rule).or_insert_with(empty).push(&listed.entry()).await?;
             }
         }
         if context.cancel.is_cancelled() {
@@ -201,10 +199,12 @@ pub async fn sweep(sweep: Sweep, context: &Context, told: mpsc::Sender<Step>) ->
         }
     }
     drop(steps);
-    let refusal = refusal(sweep.delete_limit, spool.len(), swept.listed);
+    let refusal = refusal(sweep.delete_limit, spools.values().map(Spool::len).sum(), swept.listed);
     let is_whole = swept.stopped.is_none() && !swept.interrupted;
     if is_whole && (refusal.is_none() || sweep.dry_run) {
-        sweep.delete(spool.into_reader(), &rules_of, now, context, &mut swept, &told).await?;
+        for (rule, spool) in spools {
+            sweep.delete(spool.into_reader(), rule, now, context, &mut swept, &told).await?;
+        }
     }
     if is_whole {
         swept.refused = refusal;
@@ -423,185 +423,6 @@ impl Sweep {
     fn step(&self, listed: &Listed, due: Due, standing: Standing) -> Step {
         let Listed { key, size, storage_class, modified, .. } = listed.clone();
         Step { rule: self.rules[due.rule].name.clone(), key, size, class: storage_class, modified, what: due.what, standing, version: None }
-    }
-
-    /// Moves one object into a colder class: the service copies it onto itself.
-    async fn sink(&self, listed: &Listed, class: &str, now: Timestamp, context: &Context) -> Result<Standing> {
-        let storage = &self.place.storage;
-        let (service, own) = (storage.capabilities().service, storage.identity());
-        let (Some(held), Some(wanted)) = (Class::find(service, &listed.storage_class), Class::find(service, class)) else {
-            return Ok(Standing::Spared(Spared::Unprovable));
-        };
-        let server = storage.server_copy().filter(|server| server.can_copy_from(own));
-        let spared = match () {
-            // The cloud asks nobody: it moves what is archived, and charges what there is to charge.
-            () if self.by == By::Cloud => None,
-            () if held.reading == Reading::AfterRestore => Some(Spared::Archived),
-            () if wanted.is_dear_for(listed.size) => Some(Spared::Small),
-            () if !self.touch_cold && held.charges_for_change(listed.modified, now) => Some(Spared::MinimumDuration),
-            () if listed.kind == Kind::Appendable => Some(Spared::Appendable),
-            () if server.is_none_or(|server| listed.size > server.copy_bytes_max()) => Some(Spared::Large),
-            () => None,
-        };
-        if let Some(why) = spared {
-            return Ok(Standing::Spared(why));
-        }
-        if self.dry_run || context.cancel.is_cancelled() {
-            return Ok(Standing::Planned);
-        }
-        let Some(server) = server else { return Ok(Standing::Spared(Spared::Large)) };
-        let object = ObjectRef::from(&self.place.key(listed.key.as_bytes()));
-        let Some(info) = self.unchanged(listed, &object).await? else { return Ok(Standing::Spared(Spared::Changed)) };
-        let stated = known_checksums(&info);
-        if stated.is_empty() {
-            return Ok(Standing::Spared(Spared::Unprovable));
-        }
-        let mut attributes = info.attributes.clone();
-        attributes.storage_class = Some(wanted.word.to_owned());
-        attributes.acl = match storage.details() {
-            Some(details) => match details.acl(&object).await? {
-                // What a copy gets by itself is not asked for: a bucket may take no ACLs at all.
-                Acl::Bucket => None,
-                Acl::Canned(acl) => Some(acl).filter(|acl| acl != "private"),
-                Acl::Grants => return Ok(Standing::Spared(Spared::Grants)),
-            },
-            None => None,
-        };
-        match server.copy(&own.bucket, &object, Some(&info.etag), &object.key, &attributes).await {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Changed => return Ok(Standing::Spared(Spared::Changed)),
-            Err(error) => return Err(error),
-        }
-        let made = storage.head(&object).await?;
-        if made.size != info.size || !matches!(stated.agreement(&known_checksums(&made)), Agreement::Equal(_)) {
-            let message = "the service moved it to another class, and nothing proves that its bytes are what they were";
-            return Err(Error::integrity(message).on_key(&object.key).in_store(storage).advise("compare it with the other end: `dragon verify --deep`"));
-        }
-        Ok(Standing::Done)
-    }
-
-    /// What the service knows of an object, if it still is what was listed.
-    async fn unchanged(&self, listed: &Listed, object: &ObjectRef) -> Result<Option<ObjectInfo>> {
-        match self.place.storage.head(object).await {
-            Ok(info) if info.size == listed.size && info.etag == listed.etag && is_same_second(info.modified, listed.modified) => Ok(Some(info)),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn delete(
-        &self,
-        mut candidates: Reader,
-        rules_of: &[u32],
-        now: Timestamp,
-        context: &Context,
-        swept: &mut Swept,
-        told: &mpsc::Sender<Step>,
-    ) -> Result<()> {
-        let mut rules = rules_of.iter().map(|rule| *rule as usize);
-        loop {
-            let mut batch = Vec::new();
-            while batch.len() < BATCH
-                && let Some(listed) = candidates.next().await?
-            {
-                batch.push((listed, rules.next().unwrap_or_default()));
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            if context.cancel.is_cancelled() {
-                swept.interrupted = true;
-                return Ok(());
-            }
-            let looked = stream::iter(batch).map(|(listed, rule)| async move {
-                let standing = self.may_go(&listed, now).await;
-                (listed, rule, standing)
-            });
-            let mut looked = looked.buffered(AT_ONCE);
-            let mut going: BTreeMap<Key, (Listed, usize)> = BTreeMap::new();
-            while let Some((listed, rule, standing)) = looked.next().await {
-                let standing = match standing {
-                    Ok(None) => {
-                        going.insert(self.place.key(listed.key.as_bytes()), (listed, rule));
-                        continue;
-                    }
-                    Ok(Some(standing)) => standing,
-                    Err(error) => Standing::Failed(error),
-                };
-                let step = self.step(&listed, Due { rule, what: What::Delete }, standing);
-                swept.note(step, told).await;
-            }
-            drop(looked);
-            let objects: Vec<ObjectRef> = going.keys().map(ObjectRef::from).collect();
-            let mut answers = self.place.storage.delete(stream::iter(objects).boxed());
-            while let Some((object, answer)) = answers.next().await {
-                let Some((listed, rule)) = going.remove(&object.key) else { continue };
-                let (standing, version) = match answer {
-                    Ok(deleted) => {
-                        context.journal.deleted(&listed.key, deleted.version.as_deref()).await?;
-                        (Standing::Done, deleted.version)
-                    }
-                    Err(error) => (Standing::Failed(error.during("delete").on_key(&object.key).in_store(&self.place.storage)), None),
-                };
-                let step = Step { version, ..self.step(&listed, Due { rule, what: What::Delete }, standing) };
-                swept.note(step, told).await;
-            }
-            for (key, (listed, rule)) in going {
-                let error =
-                    Error::new(ErrorKind::Unexpected, "the store gave no answer to the delete").during("delete").on_key(key).in_store(&self.place.storage);
-                let step = self.step(&listed, Due { rule, what: What::Delete }, Standing::Failed(error));
-                swept.note(step, told).await;
-            }
-        }
-    }
-
-    /// Whether an object may be deleted now: `None` is yes.
-    async fn may_go(&self, listed: &Listed, now: Timestamp) -> Result<Option<Standing>> {
-        let storage = &self.place.storage;
-        let held = Class::find(storage.capabilities().service, &listed.storage_class);
-        if self.by == By::Cloud {
-            return Ok(Some(Standing::Planned));
-        }
-        if !self.touch_cold && held.is_some_and(|held| held.charges_for_change(listed.modified, now)) {
-            return Ok(Some(Standing::Spared(Spared::MinimumDuration)));
-        }
-        if self.only_copied {
-            let proved = match &self.proofs {
-                Some(proofs) => proofs.proof(&listed.key).await?,
-                None => None,
-            };
-            let is_copied = |proved: &Proved| {
-                proved.source.etag == listed.etag && proved.size == listed.size && !proved.suspect && !matches!(proved.verified(), Proof::None | Proof::Size)
-            };
-            if !proved.as_ref().is_some_and(is_copied) {
-                return Ok(Some(Standing::Spared(Spared::NotCopied)));
-            }
-        }
-        if let Some(source) = &self.source {
-            match source.storage.head(&ObjectRef::from(&source.key(listed.key.as_bytes()))).await {
-                Ok(_) => return Ok(Some(Standing::Spared(Spared::AtSource))),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if self.dry_run {
-            return Ok(Some(Standing::Planned));
-        }
-        let object = ObjectRef::from(&self.place.key(listed.key.as_bytes()));
-        Ok(match self.unchanged(listed, &object).await? {
-            None => Some(Standing::Spared(Spared::Changed)),
-            Some(info) if info.lock.is_some() => Some(Standing::Spared(Spared::Locked)),
-            Some(_) => None,
-        })
-    }
-}
-
-/// HEAD tells whole seconds on both clouds, a listing perhaps more.
-fn is_same_second(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a.duration_since(b).abs() < SignedDuration::from_secs(1),
-        _ => true,
     }
 }
 
