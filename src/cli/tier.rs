@@ -204,7 +204,7 @@ impl Which {
                 let (action, id, rule) = match change {
                     Change::Add(rule) => ("add", rule.id.as_str(), rule.to_string()),
                     Change::Alter { to, .. } => ("change", to.id.as_str(), to.to_string()),
-                    Change::Remove(id) => ("remove", id.as_str(), String::new()),
+                    Change::Remove { id, rule } => ("remove", id.as_str(), rule.as_ref().map(ToString::to_string).unwrap_or_default()),
                     Change::Keep(rule) => ("keep", rule.id.as_str(), rule.to_string()),
                 };
                 let status = if is_planned && action != "keep" { "planned" } else { "ok" };

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::section::{Section, nearest};
 use super::units::{self, Age};
 use crate::storage::Key;
-use crate::storage::class::CLASSES;
+use crate::storage::class::{CLASSES, Class};
 use crate::storage::location::{Address, is_store_name};
 use crate::tier::retention::Retention;
 use crate::tier::rule::{Action, AgeBy, By, Rule, Scope};
@@ -245,7 +245,7 @@ fn out_of_order(actions: &[Action]) -> Option<(&str, &str)> {
             by_age.insert(*age_days, class);
         }
     }
-    let depth = |word: &str| CLASSES.iter().find(|class| class.word == word).map_or(0, |class| class.depth);
+    let rank = |word: &str| CLASSES.iter().find(|class| class.word == word).and_then(Class::rank).unwrap_or(0);
     let in_order: Vec<&str> = by_age.into_values().collect();
-    in_order.windows(2).find(|pair| depth(pair[0]) > depth(pair[1])).map(|pair| (pair[0], pair[1]))
+    in_order.windows(2).find(|pair| rank(pair[0]) > rank(pair[1])).map(|pair| (pair[0], pair[1]))
 }

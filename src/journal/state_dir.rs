@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::disk::{self, blocking};
 use super::lock::Lock;
@@ -15,6 +16,10 @@ use super::sqlite::sweep::Sweep;
 use super::{Keep, Outcome, Pair, RunInfo, SqliteJournal};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+
+/// How often a lock that seems held is asked for, and how long after the time before.
+const LOCK_TRIES: u32 = 3;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A directory for what must outlive a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +59,25 @@ impl StateDir {
     /// Fails with [`ErrorKind::Local`] where another process works on the pair, and with [`ErrorKind::Disk`] where the directory takes
     /// no journal, or the one that is there is damaged or of a newer Dragon; it is left as it is then.
     pub async fn open(&self, pair: &Pair, keep: Keep, run: RunInfo, clock: Clock) -> Result<SqliteJournal> {
-        let (state, pair) = (self.clone(), pair.clone());
+        let (state, dir, holder) = (self.clone(), self.pair_dir(&pair.name()), run.clone());
+        let mut tries = 0;
+        let lock = loop {
+            tries += 1;
+            let (state, dir, holder) = (state.clone(), dir.clone(), holder.clone());
+            let taken = blocking(move || {
+                state.prepare()?;
+                disk::make(&dir)?;
+                Lock::take(&dir.join("lock"), &holder)
+            });
+            match taken.await {
+                // A program that another thread starts at this moment has a copy of every open file until it runs: a lock that was let go
+                // just now seems held for some milliseconds.
+                Err(error) if error.kind() == ErrorKind::Local && tries < LOCK_TRIES => clock.sleep(LOCK_WAIT).await,
+                taken => break taken?,
+            }
+        };
+        let pair = pair.clone();
         blocking(move || {
-            state.prepare()?;
-            let dir = state.pair_dir(&pair.name());
-            disk::make(&dir)?;
-            let lock = Lock::take(&dir.join("lock"), &run)?;
             let journal = SqliteJournal::open(&dir.join("journal.db"), lock, &pair, keep, &run, clock)?;
             disk::sync(&dir)?;
             Ok(journal)

@@ -85,6 +85,22 @@ impl Class {
         matches!(self.word, "STANDARD" | "Standard")
     }
 
+    /// Its place among the classes that a service's own rules take objects through: only to a higher one. `None`: no rule moves there.
+    ///
+    /// S3's is the order of its supported transitions (Amazon S3 User Guide, "Transitioning objects using Amazon S3 Lifecycle"), OSS's the one
+    /// of PutBucketLifecycle.
+    pub fn rank(&self) -> Option<u8> {
+        match self.word {
+            "STANDARD_IA" => Some(1),
+            "INTELLIGENT_TIERING" => Some(2),
+            "ONEZONE_IA" | "GLACIER_IR" => Some(3),
+            "GLACIER" => Some(4),
+            "DEEP_ARCHIVE" => Some(5),
+            _ if self.service == Service::Oss && self.depth > 0 => Some(self.depth),
+            _ => None,
+        }
+    }
+
     /// The class of another service that is most like it.
     pub fn like(&self, service: Service) -> Option<&'static Self> {
         let word = match (self.service, service) {

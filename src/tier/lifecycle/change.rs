@@ -20,7 +20,12 @@ pub enum Change {
         to: Rule,
     },
     /// It goes.
-    Remove(String),
+    Remove {
+        /// Its id.
+        id: String,
+        /// What it said; `None` where that is not understood.
+        rule: Option<Rule>,
+    },
     /// It stays as it is.
     Keep(Rule),
 }
@@ -64,17 +69,24 @@ pub fn plan(service: Service, current: Option<&Configuration>, is_ours: impl Fn(
         written.push(Stated::write(service, rule));
     }
     let gone = ours.iter().filter(|stated| wanted.iter().all(|rule| rule.id != stated.id));
-    changes.extend(gone.map(|stated| Change::Remove(stated.id.clone())));
+    changes.extend(gone.map(|stated| Change::Remove { id: stated.id.clone(), rule: stated.rule.clone().ok() }));
     if written.len() > RULES_MAX {
         return Err(Error::invalid(format!("the bucket would have {} lifecycle rules, and {RULES_MAX} is the most", written.len())));
     }
     let document = (!written.is_empty()).then(|| document(service, written.iter()));
+    let mut ids: Vec<&str> = written.iter().map(|stated| stated.id.as_str()).filter(|id| !id.is_empty()).collect();
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(format!("the bucket would have two lifecycle rules of the id '{}'", twice[0])).advise("rename one of them"));
+    }
     let understood: Vec<&Rule> = written.iter().filter_map(|stated| stated.rule.as_ref().ok()).collect();
-    Ok(Plan { changes, foreign: foreign.len(), document, overlaps: overlaps(&understood) })
+    // Of a rule that is not understood nobody knows what it overlaps.
+    let overlaps = understood.len() < written.len() || overlaps(&understood);
+    Ok(Plan { changes, foreign: foreign.len(), document, overlaps })
 }
 
 /// Whether two rules do one kind of thing to prefixes of each other.
-fn overlaps(rules: &[&Rule]) -> bool {
+pub(super) fn overlaps(rules: &[&Rule]) -> bool {
     let kinds = |rule: &Rule| rule.actions.iter().map(Action::kind).collect::<Vec<_>>();
     rules.iter().enumerate().any(|(n, a)| {
         rules[n + 1..].iter().any(|b| {
@@ -86,10 +98,11 @@ fn overlaps(rules: &[&Rule]) -> bool {
 
 /// Whether what was read again says what was put: services add, leave out and reorder what means nothing.
 pub fn same(service: Service, put: Option<&str>, read: Option<&str>) -> Result<bool> {
+    // Of a rule that is not understood, its letters.
     let rules = |text: Option<&str>| -> Result<Vec<(String, Result<Rule, String>)>> {
         let Some(text) = text else { return Ok(Vec::new()) };
-        let mut rules: Vec<_> =
-            Configuration::read(service, text)?.rules.into_iter().map(|stated| (stated.id, stated.rule.as_ref().map(meaning).map_err(Clone::clone))).collect();
+        let of = |stated: Stated| (stated.id, stated.rule.as_ref().map(meaning).map_err(|_| stated.text.clone()));
+        let mut rules: Vec<_> = Configuration::read(service, text)?.rules.into_iter().map(of).collect();
         rules.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(rules)
     };
@@ -104,7 +117,8 @@ impl fmt::Display for Change {
                 write!(f, "~ {to}\n    was {}", from.to_string().split_once("  ").map_or_else(String::new, |(_, said)| said.to_owned()))
             }
             Self::Alter { from: None, to } => write!(f, "~ {to}\n    was something that is not understood"),
-            Self::Remove(id) => write!(f, "- {id}"),
+            Self::Remove { rule: Some(rule), .. } => write!(f, "- {rule}"),
+            Self::Remove { id, rule: None } => write!(f, "- {id}"),
             Self::Keep(rule) => write!(f, "= {rule}"),
         }
     }

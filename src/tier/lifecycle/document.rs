@@ -111,8 +111,18 @@ pub(super) fn document<'a>(service: Service, rules: impl Iterator<Item = &'a Sta
     text
 }
 
-/// What a reader of a rule has not asked for by its end is not understood.
+/// Elements of which a rule may have several.
+const SEVERAL: [&str; 4] = ["Tag", "Transition", "NoncurrentVersionTransition", "Not"];
+
+/// What a reader does not know, and what stands twice where it means one thing, is not understood.
 pub(super) fn only(element: &Element, known: &[&str]) -> Result<(), String> {
+    let names = || element.children.iter().map(|child| child.name.as_str()).filter(|name| !SEVERAL.contains(name));
+    if let Some(twice) = names().find(|name| names().filter(|other| other == name).count() > 1) {
+        return Err(format!("two <{}> in <{}>", escape(twice.as_bytes()), escape(element.name.as_bytes())));
+    }
+    if ["Date", "CreatedBeforeDate"].iter().any(|date| element.child(date).is_some()) && element.child("Days").is_some() {
+        return Err(format!("days and a date in <{}>", escape(element.name.as_bytes())));
+    }
     match element.children.iter().find(|child| !known.contains(&child.name.as_str())) {
         Some(other) => Err(format!("<{}> in <{}>", escape(other.name.as_bytes()), escape(element.name.as_bytes()))),
         None => Ok(()),

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use super::change::overlaps;
 use super::{Action, Rule, When};
 use crate::storage::Service;
 
@@ -17,6 +18,9 @@ pub fn terraform(service: Service, bucket: &str, rules: &[Rule]) -> String {
     let kind = if service == Service::Oss { "alicloud_oss_bucket" } else { "aws_s3_bucket_lifecycle_configuration" };
     out.within(&format!("resource \"{kind}\" \"{name}\""), |out| {
         out.set("bucket", quoted(bucket));
+        if service == Service::Oss && overlaps(&rules.iter().collect::<Vec<_>>()) {
+            out.set("lifecycle_rule_allow_same_action_overlap", true);
+        }
         for rule in rules {
             match service {
                 Service::Oss => oss(out, rule),
@@ -135,9 +139,13 @@ fn oss(out: &mut Block, rule: &Rule) {
                 }),
                 Action::Expire { when } => out.within("expiration", |out| out.when(*when, "created_before_date")),
                 Action::ExpireMarkers => out.within("expiration", |out| out.set("expired_object_delete_marker", "true")),
-                Action::TransitionNoncurrent { days, class, .. } => out.within("noncurrent_version_transition", |out| {
+                Action::TransitionNoncurrent { days, class, access, .. } => out.within("noncurrent_version_transition", |out| {
                     out.set("days", days);
                     out.set("storage_class", quoted(class));
+                    if let Some(access) = access.filter(|access| access.by_access) {
+                        out.set("is_access_time", true);
+                        out.set("return_to_std_when_visit", access.back_on_visit);
+                    }
                 }),
                 Action::ExpireNoncurrent { days, .. } => out.within("noncurrent_version_expiration", |out| out.set("days", days)),
                 Action::AbortUploads { when } => out.within("abort_multipart_upload", |out| out.when(*when, "created_before_date")),

@@ -84,7 +84,7 @@ pub fn check(service: Service, rule: &Rule) -> Vec<String> {
         match action {
             Action::Transition { class, when, access } => match Class::find(service, class) {
                 None => problems.push(format!("{class} is no class of {service}")),
-                Some(class) if class.is_standard() => problems.push(format!("nothing moves to {}", class.word)),
+                Some(class) if class.rank().is_none() => problems.push(format!("nothing moves to {}", class.word)),
                 Some(class) => {
                     if let When::Days(days) = when {
                         days_of_class.push((*days, class));
@@ -98,9 +98,12 @@ pub fn check(service: Service, rule: &Rule) -> Vec<String> {
                     }
                 }
             },
-            Action::TransitionNoncurrent { class, newest, access, .. } => {
-                if Class::find(service, class).is_none_or(Class::is_standard) {
+            Action::TransitionNoncurrent { days, class, newest, access } => {
+                if Class::find(service, class).and_then(Class::rank).is_none() {
                     problems.push(format!("{class} is no class of {service} that old versions move to"));
+                }
+                if service == Service::S3 && matches!(class.as_str(), "STANDARD_IA" | "ONEZONE_IA") && *days < 30 {
+                    problems.push(format!("{class} takes old versions of 30 days and more, not of {days}"));
                 }
                 if service == Service::Oss && newest.is_some() {
                     problems.push("OSS does not count versions: noncurrent_newest has no meaning there".to_owned());
@@ -135,12 +138,30 @@ pub fn check(service: Service, rule: &Rule) -> Vec<String> {
     days_of_class.sort_by_key(|(days, _)| *days);
     for pair in days_of_class.windows(2) {
         let [(earlier, warm), (later, cold)] = pair else { continue };
-        if warm.depth >= cold.depth || earlier == later {
+        if warm.rank() >= cold.rank() || earlier == later {
             problems.push(format!("{} after {earlier} days comes before {} after {later}", warm.word, cold.word));
         }
         if service == Service::S3 && matches!(warm.word, "STANDARD_IA" | "ONEZONE_IA") && later - earlier < 30 {
             problems.push(format!("an object stays in {} for 30 days before it moves on, not for {}", warm.word, later - earlier));
         }
+    }
+    let is = |kind: &str| rule.actions.iter().filter(|action| action.kind() == kind).count();
+    if is("expiration") > 1 || is("noncurrent expiration") > 1 || is("abort") > 1 {
+        problems.push("it deletes, or throws uploads away, twice".to_owned());
+    }
+    let newest = rule.actions.iter().find_map(|action| match action {
+        Action::ExpireNoncurrent { newest, .. } | Action::TransitionNoncurrent { newest, .. } => newest.filter(|newest| *newest > 100),
+        _ => None,
+    });
+    if let Some(newest) = newest {
+        problems.push(format!("S3 keeps 100 old versions of a key in any case at the most, not {newest}"));
+    }
+    let moved = rule.actions.iter().filter_map(|action| if let Action::TransitionNoncurrent { days, .. } = action { Some(*days) } else { None }).max();
+    let removed = rule.actions.iter().find_map(|action| if let Action::ExpireNoncurrent { days, .. } = action { Some(*days) } else { None });
+    if let (Some(moved), Some(removed)) = (moved, removed)
+        && removed <= moved
+    {
+        problems.push(format!("it removes old versions after {removed} days, and moves them after {moved}"));
     }
     let expires = rule.actions.iter().find_map(|action| if let Action::Expire { when: When::Days(days) } = action { Some(*days) } else { None });
     if let (Some(expires), Some((last, class))) = (expires, days_of_class.last())
@@ -158,7 +179,10 @@ pub fn translate(rule: &Rule, from: Service, to: Service) -> Translated {
         return Translated { rule: None, told: vec!["its exceptions have no words there, and without them it would take more than it does".to_owned()] };
     }
     let mut actions: Vec<Action> = Vec::new();
-    for action in &rule.actions {
+    // In the order of time, whatever the document's: of two classes that become one the earlier move stays.
+    let mut in_time: Vec<&Action> = rule.actions.iter().collect();
+    in_time.sort_by_key(|action| if let Action::Transition { when: When::Days(days), .. } = action { *days } else { u32::MAX });
+    for action in in_time {
         match translate_action(action, from, to, &mut told) {
             Some(Action::Transition { class, .. })
                 if actions.iter().any(|earlier| matches!(earlier, Action::Transition { class: other, .. } if *other == class)) =>
@@ -200,7 +224,7 @@ fn translate_action(action: &Action, from: Service, to: Service, told: &mut Vec<
             told.push(format!("'{action}': nobody knows what is like {word}"));
             return None;
         };
-        let like = class.like(to).filter(|like| !like.is_standard());
+        let like = class.like(to).filter(|like| like.rank().is_some());
         match like {
             None => told.push(format!("'{action}': nothing there is like {word}")),
             Some(like) if like.like(from).is_none_or(|back| back.word != class.word) => told.push(format!("'{action}': {} is most like {word}", like.word)),

@@ -1,6 +1,7 @@
 # Made by `dragon tier plan --terraform`. This resource owns all lifecycle rules of the bucket: add those that are not Dragon's.
 resource "alicloud_oss_bucket" "my_bucket" {
   bucket = "my-bucket"
+  lifecycle_rule_allow_same_action_overlap = true
   lifecycle_rule {
     id = "by access"
     prefix = "data/"

@@ -5,9 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{
-    BucketLifecycleConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, RestoreRequest, StorageClass, Transition, TransitionStorageClass,
+    BucketLifecycleConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter, RestoreRequest, StorageClass, Transition,
+    TransitionDefaultMinimumObjectSize, TransitionStorageClass,
 };
 use dragon::devserver::{DevServer, Options};
+use dragon::storage::Account;
 
 use crate::foreign;
 
@@ -84,4 +86,25 @@ async fn days_pass_at_once_for_what_is_stored_and_for_nobody_else() {
     server.pass_time(DAYS * 2);
     let frozen = s3.get_object().bucket("age").key("cold/k").send().await.expect_err("the copy has run out");
     assert!(frozen.into_service_error().is_invalid_object_state());
+}
+
+/// The setting travels beside the rules: who puts rules without it sets it back, and other people's rules take other objects.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn putting_rules_leaves_the_buckets_smallest_size_as_it_was() {
+    let server = DevServer::start(Options::default()).await.expect("a free port");
+    let s3 = super::aws_client(&server, "us-east-1");
+    s3.create_bucket().bucket("age").send().await.expect("a new bucket");
+    let cold = Transition::builder().days(30).storage_class(TransitionStorageClass::Glacier).build();
+    let theirs =
+        LifecycleRule::builder().id("theirs").status(ExpirationStatus::Enabled).filter(LifecycleRuleFilter::builder().prefix("x/").build()).transitions(cold);
+    let rules = BucketLifecycleConfiguration::builder().rules(theirs.build().expect("a rule")).build().expect("rules");
+    let varies = TransitionDefaultMinimumObjectSize::VariesByStorageClass;
+    let put = s3.put_bucket_lifecycle_configuration().bucket("age").lifecycle_configuration(rules).transition_default_minimum_object_size(varies.clone());
+    put.send().await.expect("rules");
+    let store = crate::stage::amazon(&server).await.bucket("age").expect("a store");
+    let own = store.lifecycle().expect("rules");
+    let held = own.lifecycle().await.expect("read").expect("rules");
+    own.set_lifecycle(Some(&held.replace("<ID>theirs</ID>", "<ID>still-theirs</ID>")), false).await.expect("put");
+    let shown = s3.get_bucket_lifecycle_configuration().bucket("age").send().await.expect("read");
+    assert_eq!((shown.rules()[0].id(), shown.transition_default_minimum_object_size()), (Some("still-theirs"), Some(&varies)));
 }
