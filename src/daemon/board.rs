@@ -9,7 +9,7 @@ use super::hints::HintQueue;
 use super::ledger::JobRecord;
 use super::run::Outcome;
 use super::setup::JobSetup;
-use super::status::{CurrentRun, JobState, JobStatus, LimitStatus, MovingObject, Totals};
+use super::status::{CurrentRun, ForecastStatus, JobState, JobStatus, LimitStatus, MovingObject, Totals};
 use super::usage::Usage;
 use crate::storage::key::escape;
 use crate::transfer::Progress;
@@ -40,6 +40,7 @@ pub(super) struct Face {
     pub(super) hints: Option<HintQueue>,
     pub(super) totals: Totals,
     pub(super) limit: Option<LimitStatus>,
+    pub(super) forecast: Option<ForecastStatus>,
 }
 
 /// A run underway.
@@ -56,8 +57,18 @@ pub(super) struct Live {
 
 impl Board {
     pub(super) fn new(setup: Arc<JobSetup>, record: JobRecord, usage: Arc<Usage>) -> Self {
-        let face =
-            Face { setup, record, waiting: None, next_run: None, live: None, beside: Arc::default(), hints: None, totals: Totals::default(), limit: None };
+        let face = Face {
+            setup,
+            record,
+            waiting: None,
+            next_run: None,
+            live: None,
+            beside: Arc::default(),
+            hints: None,
+            totals: Totals::default(),
+            limit: None,
+            forecast: None,
+        };
         Self { face: Mutex::new(face), usage }
     }
 
@@ -82,7 +93,7 @@ impl Board {
     /// All of it, as others see it.
     pub(super) fn status(&self, now: Timestamp) -> JobStatus {
         let face = self.face();
-        let Face { setup, record, waiting, next_run, live, hints, totals, limit, .. } = &*face;
+        let Face { setup, record, waiting, next_run, live, hints, totals, limit, forecast, .. } = &*face;
         let (state, why) = face.state();
         let synced_until = record.synced_until;
         let lag_seconds = synced_until.and_then(|until| u64::try_from(now.duration_since(until).as_secs()).ok());
@@ -109,6 +120,7 @@ impl Board {
             hints: hints.as_ref().map(HintQueue::status),
             totals: totals.clone(),
             usage: self.usage.since_start(&setup.name),
+            forecast: forecast.clone(),
             limit: limit.clone(),
             failed_keys: record.failed.len() as u64 + record.failed_unnamed,
         }

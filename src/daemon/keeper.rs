@@ -23,7 +23,7 @@ use super::hints::HintQueue;
 use super::ledger::{FailedKey, RunDate};
 use super::run::{self, Outcome, Tools};
 use super::setup::{JobSetup, Occasion, Opened, Override};
-use super::status::{RunStatus, Trouble};
+use super::status::{ForecastStatus, RunStatus, Trouble};
 use super::tiering::Tiering;
 use super::usage::Meter;
 use crate::error::{Error, ErrorKind, Result};
@@ -512,6 +512,12 @@ impl RunScope {
         } else {
             None
         };
+        if let Some(limit) = &opened.cost {
+            let context = Context { clock: clock.clone(), cancel: self.cancel.clone(), spill_dir: Some(state.path().to_owned()), ..Context::default() };
+            let estimate = limit.forecast(&opened.job, &context).await?;
+            self.board.face().forecast = Some(ForecastStatus::of(&estimate, &limit.limit, clock.now()));
+            limit.judge(&estimate)?;
+        }
         let desk = desks.of(&opened.pair);
         let journal = desk.sit_down(&self.setup.name).await?;
         let own = origin.clone();
@@ -528,22 +534,19 @@ impl RunScope {
             origin,
             cancel: self.cancel.clone(),
         };
-        if let Some(limit) = &opened.cost {
-            // The journal is this run's, and a forecast only looks.
-            let context = Context { clock: clock.clone(), cancel: self.cancel.clone(), spill_dir: Some(state.path().to_owned()), ..Context::default() };
-            limit.hold(&opened.job, &context).await?;
-        }
         let (tiers, job) = (opened.tiers.clone(), opened.job.clone());
         let mut outcome = run::run(opened, tools, |_| {}).await;
+        let mut tiered = Ok(());
         if let Ok(outcome) = &mut outcome
             && outcome.word() == "done"
             && self.cause != Cause::Retry
         {
             let tiering = Tiering { common: &self.common, name: &self.setup.name, origin: own, cancel: &self.cancel, journal: &journal };
-            tiering.carry_out(&tiers, &job, outcome).await?;
+            tiered = tiering.carry_out(&tiers, &job, outcome).await;
         }
         drop(journal);
         desk.stand_up().await;
+        tiered?;
         drop(spool);
         outcome
     }

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use super::usage::Sums;
 use crate::error::Error;
+use crate::tier::cost::Estimate;
+use crate::tier::price::Money;
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -160,10 +162,35 @@ pub struct JobStatus {
     pub totals: Totals,
     /// What it has used since the daemon began, run underway included.
     pub usage: Sums,
+    /// What the last run was going to cost, where the job has a limit of that.
+    pub forecast: Option<ForecastStatus>,
     /// The limit that was set by hand, if any.
     pub limit: Option<LimitStatus>,
     /// Objects that failed in the last run, and can be tried again by themselves.
     pub failed_keys: u64,
+}
+
+/// What a run was going to cost, by the operator's table of prices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ForecastStatus {
+    /// When it was planned.
+    pub at: Timestamp,
+    /// The job's limit, such as `20.0000 USD`.
+    pub limit: String,
+    /// What is charged once, an amount for each currency.
+    pub once: Vec<String>,
+    /// What is charged every month from then on.
+    pub monthly: Vec<String>,
+    /// Things that have no known price.
+    pub unknown: usize,
+}
+
+impl ForecastStatus {
+    /// Of an estimate.
+    pub(super) fn of(estimate: &Estimate, limit: &Money, at: Timestamp) -> Self {
+        let words = |all: Vec<Money>| all.iter().map(ToString::to_string).collect();
+        Self { at, limit: limit.to_string(), once: words(estimate.total(false)), monthly: words(estimate.total(true)), unknown: estimate.unknown().count() }
+    }
 }
 
 /// A run underway.

@@ -67,6 +67,7 @@ pub(super) fn sample() -> Snapshot {
         source: "aws-us://photos/2026/".into(),
         destination: "aliyun-bj://photos-cn/2026/".into(),
         dated_destination: None,
+        forecast: None,
         mode: "sync",
         state: JobState::InSync,
         why: None,
@@ -450,5 +451,6 @@ async fn turns_are_taken_by_priority_and_pauses_hold() {
 }
 
 mod dated;
+mod priced;
 mod tiered;
 mod used;

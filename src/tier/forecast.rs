@@ -33,11 +33,18 @@ impl CostLimit {
     ///
     /// Fails with [`ErrorKind::Guard`] then, and as the transfer itself would where it cannot be planned.
     pub async fn hold(&self, job: &Job, context: &Context) -> Result<()> {
+        self.judge(&self.forecast(job, context).await?)
+    }
+
+    /// Plans a transfer, and says what it would cost.
+    ///
+    /// Fails as the transfer itself would where it cannot be planned.
+    pub async fn forecast(&self, job: &Job, context: &Context) -> Result<Estimate> {
         let (tally, report) = forecast(job.clone(), &self.stores, context.clone(), |_| {}).await?;
-        if let Some(error) = report.stopped.or(report.limited) {
-            return Err(error);
+        match report.stopped.or(report.limited) {
+            Some(error) => Err(error),
+            None => Ok(tally.estimate(&self.prices)),
         }
-        self.judge(&tally.estimate(&self.prices))
     }
 
     /// Refuses an estimate that is over the limit, or has gaps.

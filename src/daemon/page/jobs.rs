@@ -46,6 +46,16 @@ pub(super) fn whole(job: &JobStatus, now: Timestamp, can_act: bool) -> Markup {
                 }
                 @if job.failed_keys > 0 { p { (words::number(job.failed_keys)) " objects failed in the last run: dragon jobs retry " (job.name) " --failed" } }
             }
+            @if let Some(forecast) = &job.forecast {
+                section .card {
+                    h2 { "Cost" }
+                    p {
+                        "The run of " (words::moment(forecast.at)) " was going to cost " (sum(&forecast.once)) ", and " (sum(&forecast.monthly))
+                        " a month from then on; the limit is " (forecast.limit) "."
+                        @if forecast.unknown > 0 { " " strong { (forecast.unknown) " things have no known price" } " and are not in it." }
+                    }
+                }
+            }
             @if let Some(hints) = &job.hints {
                 section .card {
                     h2 { "Change events" }
@@ -162,6 +172,11 @@ fn buttons(job: &JobStatus) -> Markup {
             }
         }
     }
+}
+
+/// Amounts of several currencies, which nobody adds.
+fn sum(amounts: &[String]) -> String {
+    if amounts.is_empty() { "nothing that is known".to_owned() } else { amounts.join(" and ") }
 }
 
 /// Where it writes: with the date of the run underway or the last one, where it has one.
